@@ -1,0 +1,1 @@
+"""One file per runtime that can execute a bundle's programs; `runtime_py.engine.ENGINES` lists them."""

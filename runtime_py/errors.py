@@ -1,0 +1,40 @@
+"""The errors a runtime can raise. Each message says what is wrong, where, and what to do next.
+
+`edge_export.errors` draws the whole tree; this half stands alone because the runtime does.
+"""
+
+
+class EdgeExportError(Exception):
+    """The root. Anything else that escapes is a defect of ours."""
+
+    exit_code = 1
+
+
+class UsageError(EdgeExportError):
+    """What was asked for makes no sense: an unknown name, seconds of -1, an empty prompt."""
+
+    exit_code = 2
+
+
+class BundleError(EdgeExportError):
+    """A bundle is missing, altered, from a later version, or unsafe to read."""
+
+    exit_code = 4
+
+
+class OutputError(EdgeExportError):
+    """The result cannot be written: it exists, no permission, no space."""
+
+    exit_code = 6
+
+
+class MissingDependency(EdgeExportError):
+    """A package that only this task needs is not installed."""
+
+    exit_code = 8
+
+
+class GenerationError(EdgeExportError):
+    """A program failed while running, or returned numbers that are not sound (NaN, wrong shape)."""
+
+    exit_code = 10
