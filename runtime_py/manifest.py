@@ -100,7 +100,9 @@ class ProgramSpec(FileSpec):
             require(len(set(names)) == len(names), f"{path}.{side}", "names a tensor twice")
             positions = sorted(spec.position for spec in specs)
             require(
-                positions == list(range(len(specs))), f"{path}.{side}", "positions are not 0, 1, 2, ... each once"
+                positions == list(range(len(specs))),
+                f"{path}.{side}",
+                "positions are not 0, 1, 2, ... each once",
             )
 
     def tensor(self, side: str, name: str) -> TensorSpec:
@@ -168,7 +170,9 @@ class SamplerSpec:
             f"{path}.sigmas",
             "must fall from 1 to 0",
         )
-        require(len(self.logsnr) == 2 and self.logsnr[0] < self.logsnr[1], f"{path}.logsnr", "must be (low, high)")
+        require(
+            len(self.logsnr) == 2 and self.logsnr[0] < self.logsnr[1], f"{path}.logsnr", "must be (low, high)"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +200,9 @@ class LatentSpec:
 
     def validate(self, path: str) -> None:
         require(
-            len(self.shape) == 2 and min(self.shape) >= 1, f"{path}.shape", "must be (channels, length), both above 0"
+            len(self.shape) == 2 and min(self.shape) >= 1,
+            f"{path}.shape",
+            "must be (channels, length), both above 0",
         )
         require(math.prod(self.shape) <= MAX_ELEMENTS, f"{path}.shape", "is too large to be true")
         require(1 <= self.hop <= 1 << 20, f"{path}.hop", "is out of bounds")
@@ -300,7 +306,9 @@ def load_manifest(folder: Path) -> Manifest:
             raise ManifestError(f"is larger than {MAX_MANIFEST_BYTES >> 20} MiB; this is no bundle of ours")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST_FILE}; make one with `edge-export build`") from None
+        raise BundleError(
+            f"{folder} is not a bundle: it has no {MANIFEST_FILE}; make one with `edge-export build`"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"cannot read {path}: {error}; check the path and its permissions") from error
     return parse_manifest(text)
@@ -323,7 +331,8 @@ def parse_manifest(text: str) -> Manifest:
     require(type(version) is int and version >= 1, "schema_version", "is not a version number")
     if version > SCHEMA_VERSION:
         raise ManifestError(
-            f"is {version}, this edge-export reads up to {SCHEMA_VERSION}; upgrade edge-export", "schema_version"
+            f"is {version}, this edge-export reads up to {SCHEMA_VERSION}; upgrade edge-export",
+            "schema_version",
         )
     manifest = _read(Manifest, document, "")
     assert isinstance(manifest, Manifest)
@@ -369,7 +378,11 @@ def _read_dataclass(kind: type, value: Any, path: str) -> Any:
     hints = typing.get_type_hints(kind)
     dot = f"{path}." if path else ""
     for key in value:
-        require(key in hints, f"{dot}{key}", "is not a key of this schema; was the bundle made by another version?")
+        require(
+            key in hints,
+            f"{dot}{key}",
+            "is not a key of this schema; was the bundle made by another version?",
+        )
     for key in hints:
         require(key in value, f"{dot}{key}", "is missing")
     made = kind(**{key: _read(hint, value[key], f"{dot}{key}") for key, hint in hints.items()})
