@@ -64,9 +64,7 @@ class SafetensorsFile:
             self._file = safe_open(str(path), framework="pt")
             self.shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in self._file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(
-                f"{path} is truncated or no safetensors file ({error}); fetch it again"
-            ) from error
+            raise CheckpointError(f"{path} is truncated or no safetensors file ({error}); fetch it again") from error
 
     def get(self, name: str) -> Tensor:
         return self._file.get_tensor(name)
@@ -273,9 +271,7 @@ def _list(names: Iterable[str]) -> str:
 def _float32(file: Tensors, name: str) -> Tensor:
     tensor = file.get(name)
     if tensor.dtype not in FLOATS:
-        raise CheckpointError(
-            f"{file.path}: {name} is {tensor.dtype}, expected floats; use the published file"
-        )
+        raise CheckpointError(f"{file.path}: {name} is {tensor.dtype}, expected floats; use the published file")
     tensor = tensor.float()
     if not bool(tensor.isfinite().all()):
         raise CheckpointError(f"{file.path}: {name} holds NaN or infinity; fetch it again")

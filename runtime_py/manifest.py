@@ -170,9 +170,7 @@ class SamplerSpec:
             f"{path}.sigmas",
             "must fall from 1 to 0",
         )
-        require(
-            len(self.logsnr) == 2 and self.logsnr[0] < self.logsnr[1], f"{path}.logsnr", "must be (low, high)"
-        )
+        require(len(self.logsnr) == 2 and self.logsnr[0] < self.logsnr[1], f"{path}.logsnr", "must be (low, high)")
 
 
 @dataclass(frozen=True, kw_only=True)

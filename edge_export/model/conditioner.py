@@ -39,9 +39,7 @@ class T5Attention(nn.Module):
         self.v = nn.Linear(config.d_model, width, bias=False)
         self.o = nn.Linear(width, config.d_model, bias=False)
         if has_bias:
-            self.relative_attention_bias = nn.Embedding(
-                config.relative_attention_num_buckets, config.num_heads
-            )
+            self.relative_attention_bias = nn.Embedding(config.relative_attention_num_buckets, config.num_heads)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         q, k, v = (split_heads(project(x), self.d_kv) for project in (self.q, self.k, self.v))
@@ -107,9 +105,7 @@ class T5Block(nn.Module):
 class T5Stack(nn.Module):
     def __init__(self, config: T5Config) -> None:
         super().__init__()
-        self.block = nn.ModuleList(
-            [T5Block(config, has_bias=index == 0) for index in range(config.num_layers)]
-        )
+        self.block = nn.ModuleList([T5Block(config, has_bias=index == 0) for index in range(config.num_layers)])
         self.final_layer_norm = T5LayerNorm(config.d_model, config.layer_norm_epsilon)
 
 
@@ -159,11 +155,7 @@ class NumberConditioner(nn.Module):
         super().__init__()
         self.low, self.high = low, high
         self.embedder = nn.ModuleDict(
-            {
-                "embedding": nn.Sequential(
-                    NumberEmbedding(NUMBER_FEATURES), nn.Linear(NUMBER_FEATURES + 1, dim)
-                )
-            }
+            {"embedding": nn.Sequential(NumberEmbedding(NUMBER_FEATURES), nn.Linear(NUMBER_FEATURES + 1, dim))}
         )
 
     def forward(self, number: Tensor) -> Tensor:

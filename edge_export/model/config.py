@@ -180,9 +180,7 @@ def read_json(path: Path) -> Any:
     """The JSON document at `path`; CheckpointError when it is missing, too large or not JSON."""
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise CheckpointError(
-                f"{path} is larger than {MAX_CONFIG_BYTES >> 20} MiB; that is no model config"
-            )
+            raise CheckpointError(f"{path} is larger than {MAX_CONFIG_BYTES >> 20} MiB; that is no model config")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
@@ -191,9 +189,7 @@ def read_json(path: Path) -> Any:
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}); fetch it again") from error
     except OSError as error:
-        raise CheckpointError(
-            f"cannot read {path}: {error.strerror}; check the path and its permissions"
-        ) from error
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
 
 
 def load_config(folder: Path) -> ModelConfig:
@@ -275,9 +271,7 @@ def _pretransform(section: Section, audio_channels: int) -> tuple[int, OobleckCo
     return latent_dim, encoder, decoder, latent_scale
 
 
-def _oobleck(
-    section: Section, channels_key: str, audio_channels: int, latent_dim: int, hop: int
-) -> OobleckConfig:
+def _oobleck(section: Section, channels_key: str, audio_channels: int, latent_dim: int, hop: int) -> OobleckConfig:
     section.only("type", "oobleck", default=None)
     section.ignore("requires_grad")
     config = section.section("config")
@@ -298,9 +292,7 @@ def _oobleck(
     )
     config.done()
     if len(made.strides) != len(made.c_mults) or made.hop != hop:
-        raise config.error(
-            "strides", f"multiply to {made.hop} over {len(made.c_mults)} c_mults, expected {hop}"
-        )
+        raise config.error("strides", f"multiply to {made.hop} over {len(made.c_mults)} c_mults, expected {hop}")
     if any(stride % 2 for stride in made.strides):
         raise config.error("strides", "holds an odd stride, for which the published padding loses samples")
     return made
@@ -358,9 +350,7 @@ def _diffusion(section: Section, latent_dim: int, cond_dim: int) -> tuple[DitCon
     section.only("type", "dit", default=None)
     objective = section.only("diffusion_objective", "rf_denoiser", default="v")
     _empty(section, "input_concat_ids", "prepend_cond_ids")
-    section.ignore(
-        "distribution_shift_options"
-    )  # moves the schedule of other samplers; ping-pong brings its own
+    section.ignore("distribution_shift_options")  # moves the schedule of other samplers; ping-pong brings its own
     config = section.section("config")
     section.done()
     config.only("transformer_type", "continuous_transformer", default="continuous_transformer")

@@ -1,0 +1,40 @@
+"""What a backend is: it turns a part of the network into one compiled program file.
+
+When and how a recipe is applied is the backend's business.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from edge_export.submodules.submodule import Part
+from quantization.recipe import Recipe
+from runtime_py.manifest import GraphSpec, TensorSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """What a backend says of the program it wrote: its interface as compiled, and what became of the graph."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    graph: GraphSpec
+
+
+class Backend(Protocol):
+    """A backend is a module with these."""
+
+    SUFFIX: str
+    PACKAGES: tuple[str, ...]
+    """Distributions whose versions decide what comes out; the manifest records them."""
+
+    def compile(self, part: Part, recipe: Recipe, out: Path) -> Compiled:
+        """Write the program for `part` to `out`.
+
+        Names are the part's; positions are those of the compiled program, read back from it.
+
+        Raises:
+            MissingDependency: the toolchain is not installed.
+            BuildError: the toolchain failed, or the program's interface is not the part's.
+        """
+        ...
