@@ -117,6 +117,16 @@ class Checkpoint:
     def decoder(self) -> Decoder:
         return _load(_decoder(self.config), self._locate(DECODER))
 
+    def parameters(self) -> dict[str, int]:
+        """Parameters by component, as the network has them once weight norm is folded."""
+        modules = {
+            "conditioner": _conditioner(self.config),
+            "dit": _dit(self.config),
+            "encoder": _encoder(self.config),
+            "decoder": _decoder(self.config),
+        }
+        return {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
+
     @cached_property
     def sha256(self) -> str:
         """One hash over config, weights and T5 folder: equal hashes, equal numbers."""

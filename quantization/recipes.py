@@ -1,6 +1,7 @@
 """The recipes there are. To add one, add an entry; everything else reads this table."""
 
 from quantization.recipe import Recipe, Rule
+from runtime_py.errors import UsageError
 
 # fp32 differs from the reference only by the order of sums.
 FP32_DB = 80.0
@@ -27,3 +28,10 @@ RECIPES: dict[str, Recipe] = {
         ),
     )
 }
+
+
+def recipe_for(name: str) -> Recipe:
+    """The recipe called `name`; UsageError lists the choices when there is none."""
+    if name not in RECIPES:
+        raise UsageError(f"no recipe called {name!r}; choose from {', '.join(RECIPES)}")
+    return RECIPES[name]

@@ -1,0 +1,38 @@
+# Everything runs in .venv, which `make setup` makes; `make demo` and `make test` call it themselves.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_PROMPT := warm arpeggios on house beats 120BPM
+
+.PHONY: setup demo test lint format clean
+
+setup: $(VENV)/.installed
+
+# torch first and by version: elsewhere a plain `torch` brings several GB of CUDA along.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet -e '.[all,dev]'
+	touch $@
+
+demo: setup
+	rm -rf demo
+	mkdir demo
+	$(BIN)/edge-export build --target android-arm64 --out demo/bundle
+	$(BIN)/edge-export run demo/bundle --prompt "$(DEMO_PROMPT)" --out demo/demo.wav --plot demo/demo.png
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

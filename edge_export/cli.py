@@ -1,0 +1,369 @@
+"""The command line: parses, calls, prints. The only place that prints, and the only place that exits.
+
+Results go to standard output, progress and errors to standard error. Everything heavy is imported by the
+command that needs it, so that `--help` answers at once.
+"""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_export import __version__
+from edge_export.errors import EdgeExportError, OutputError, UsageError
+from edge_export.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edge_export.verify import Check
+    from runtime_py.bundle import Bundle
+    from runtime_py.generate import Event, OpenProgram
+    from runtime_py.tokenizer import Prompt
+
+INTERRUPTED = 130
+INTERRUPTION = "interrupted; nothing half-written was left behind"
+TERMINATED = 143
+MOST_LINES = 100
+PIPE_WIDTH = 160
+
+
+app = typer.Typer(
+    name="edge-export",
+    help="Export ARC text-to-audio models to phones, play them, and prove that they sound the same.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder made by `edge-export build`.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+ThreadsOption = Annotated[int | None, typer.Option(metavar="N", help="CPU threads; all of them by default.")]
+
+
+def main() -> None:
+    """The entry point: one clear line and an exit code for everything that can go wrong."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except EdgeExportError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail(INTERRUPTION, INTERRUPTED)
+    except SystemExit as leaving:  # how Typer reports Ctrl-C: the code alone
+        if leaving.code == INTERRUPTED:
+            _fail(INTERRUPTION, INTERRUPTED)
+        raise
+    except OSError as error:
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", OutputError.exit_code)
+    except MemoryError:
+        _fail("not enough memory for this; close other programs or take a smaller model", EdgeExportError.exit_code)
+
+
+def _fail(message: str, code: int) -> None:
+    line = " ".join(message.split())
+    print(f"edge-export: error: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    sys.exit(TERMINATED)  # unwinds, so that temporary folders go
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"edge-export {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: edge-export build --target android-arm64 --checkpoint sao-small --out bundle")
+def build(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle to make; must not exist yet.")],
+    target: Annotated[str, typer.Option(help="What to build for; see `edge-export targets`.")] = "host",
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A checkpoint; without it a small built-in one.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="executorch or litert; by default the target's own.")] = None,
+    recipe: Annotated[str, typer.Option(help="How to quantize; see `edge-export recipes`.")] = "int8-dynamic",
+    steps: Annotated[int, typer.Option(metavar="N", help="Sampling steps the bundle plays by default.")] = 8,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a checkpoint into a bundle: export, quantize, lower, and prove it."""
+    from edge_export import report
+    from edge_export.pipeline import BuildRequest, export_bundle
+
+    request = BuildRequest(out=out, target=target, checkpoint=checkpoint, backend=backend, recipe=recipe, steps=steps)
+    with _progress() as heard:
+        built = export_bundle(request, heard)
+    if as_json:
+        _print_json(report.build_record(built))
+        return
+    _print(report.program_table(built.bundle.manifest), report.check_table(built.checks))
+    print(f'Built {out}. Play it: edge-export run {out} --prompt "warm arpeggios" --out x.wav')
+
+
+@app.command(epilog='Example: edge-export run bundle --prompt "warm arpeggios on house beats 120BPM" --out x.wav')
+def run(
+    bundle: BundleArgument,
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="What to play.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The WAV to write; an existing one is replaced.")],
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", help="Length of the clip; 7, or the model's whole clip if shorter.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same sound.")] = 0,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Sampling steps; by default the bundle's.")] = None,
+    float32: Annotated[bool, typer.Option("--float", help="Write 32-bit float samples instead of 16-bit.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw waveform and spectrogram.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="`reference` plays the fp32 PyTorch model the bundle was made from.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The checkpoint for --engine reference.")
+    ] = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Play a prompt through a bundle and write a WAV."""
+    from edge_export import report
+    from runtime_py.audio import write_wav
+    from runtime_py.bundle import open_bundle
+    from runtime_py.generate import (
+        Request,
+        check_request,
+        collect,
+        default_seconds,
+        encode_prompt,
+        generate,
+        read_tokenizer,
+    )
+
+    _check_output(out)
+    _check_threads(threads)
+    if plot is not None:
+        from edge_export.plots import plot_audio, require_plots
+
+        _check_output(plot)
+        require_plots()
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    request = Request(
+        prompt=prompt, seconds=default_seconds(manifest) if seconds is None else seconds, seed=seed, steps=steps
+    )
+    check_request(request, manifest)
+    encoded = encode_prompt(read_tokenizer(opened), request, manifest)
+    for note in _prompt_notes(encoded):
+        _note(note)
+    with _programs(opened, engine, checkpoint, threads) as open_program, _progress() as heard:
+        events = generate(manifest, open_program, request, encoded)
+        made = collect(_watched(events, heard, request.steps or manifest.sampler.steps), request, manifest)
+        wav = write_wav(out, made.audio, manifest.audio.sample_rate, float32=float32)
+    if wav.clipped:
+        _note(f"{wav.clipped} samples beyond full scale were clipped (peak {wav.peak:.2f}); --float keeps them")
+    if plot is not None:
+        plot_audio(plot, made.audio, manifest.audio.sample_rate, prompt)
+    if as_json:
+        _print_json(report.run_record(manifest, request, encoded, made, wav, engine))
+        return
+    _print(report.time_table(made))
+    print(f"Wrote {out}: {wav.samples / manifest.audio.sample_rate:.3f} s, peak {wav.peak:.2f}")
+
+
+@app.command(epilog="Example: edge-export verify bundle --json")
+def verify(bundle: BundleArgument, threads: ThreadsOption = None, as_json: JsonOption = False) -> None:
+    """Replay a bundle's golden vectors and hold every stage against its recipe's threshold."""
+    from edge_export import report
+    from edge_export import verify as proof
+    from edge_export.pipeline import refuse_failures
+    from runtime_py.bundle import open_bundle
+
+    _check_threads(threads)
+    opened = open_bundle(bundle)
+    with _progress() as heard:
+        checks = tuple(_counted(proof.verify(opened, threads=threads), heard, proof.checks_in(opened.manifest)))
+    if as_json:
+        _print_json(report.verify_record(opened, checks))
+    else:
+        _print(report.check_table(checks))
+    refuse_failures(checks)
+
+
+@app.command(epilog="Example: edge-export inspect bundle")
+def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
+    """Show a bundle's programs: sizes, inputs and outputs, how much is delegated and what is not."""
+    from edge_export import report
+    from runtime_py.bundle import open_bundle
+
+    manifest = open_bundle(bundle).manifest
+    if as_json:
+        _print_json(asdict(manifest))
+        return
+    tensors = (report.tensor_table(program) for program in manifest.programs)
+    _print(report.fact_table(manifest), report.program_table(manifest), *tensors)
+
+
+@app.command(epilog="Example: edge-export targets")
+def targets(as_json: JsonOption = False) -> None:
+    """List what a bundle can be built for."""
+    from edge_export import report
+    from edge_export.targets import TARGETS
+
+    if as_json:
+        _print_json([asdict(target) for target in TARGETS.values()])
+        return
+    _print(report.target_table(TARGETS.values()))
+
+
+@app.command(epilog="Example: edge-export recipes")
+def recipes(as_json: JsonOption = False) -> None:
+    """List how a model can be quantized, and what each recipe is held to."""
+    from edge_export import report
+    from quantization.recipes import RECIPES
+
+    if as_json:
+        _print_json([asdict(recipe) for recipe in RECIPES.values()])
+        return
+    _print(report.recipe_table(RECIPES.values()))
+
+
+@app.command(epilog="Example: edge-export new-checkpoint tiny --size tiny --seed 0")
+def new_checkpoint(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The checkpoint to make; must not exist yet.")],
+    size: Annotated[str, typer.Option(help="tiny, or published: Stable Audio Open Small's exact size.")] = "tiny",
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same weights.")] = 0,
+) -> None:
+    """Write a checkpoint with random weights in the published layout: it plays noise, and measures true."""
+    from edge_export.new_checkpoint import write_new_checkpoint
+
+    with _progress() as heard:
+        write_new_checkpoint(folder, size, seed, heard)
+    print(f"Wrote {folder}. Build it: edge-export build --checkpoint {folder} --out bundle")
+
+
+@app.command(epilog="Example: edge-export fetch sao-small")
+def fetch(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put the checkpoint.")]) -> None:
+    """Download Stable Audio Open Small and its T5 encoder from the hub; resumes where it stopped."""
+    from edge_export.fetch import fetch_checkpoint
+
+    with _progress() as heard:
+        fetch_checkpoint(folder, heard)
+    print(f"Fetched {folder}. Build it: edge-export build --target android-arm64 --checkpoint {folder} --out bundle")
+
+
+@contextmanager
+def _programs(
+    opened: "Bundle", engine: str | None, checkpoint: Path | None, threads: int | None
+) -> "Iterator[OpenProgram]":
+    """The programs of the bundle, or the network they were made from."""
+    from runtime_py.generate import bundle_programs
+
+    backend = opened.manifest.backend
+    if engine not in (None, "reference", backend):
+        raise UsageError(f"no engine {engine!r} for this bundle; choose from {backend}, reference")
+    if engine != "reference":
+        yield bundle_programs(opened, threads=threads)
+        return
+    from edge_export.reference import open_reference
+
+    with open_reference(opened.manifest, checkpoint, threads=threads) as open_program:
+        yield open_program
+
+
+def _check_output(path: Path) -> None:
+    """Refuse an output that could not be written, before any work is done."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"{path.parent} is no folder; make it first, or write elsewhere")
+
+
+def _check_threads(threads: int | None) -> None:
+    if threads is not None and not 1 <= threads <= 256:
+        raise UsageError(f"threads is {threads}, expected 1 to 256")
+
+
+def _prompt_notes(prompt: "Prompt") -> Iterator[str]:
+    if prompt.dropped:
+        read = prompt.tokens - 1
+        yield f"the prompt has {read + prompt.dropped} tokens, the model reads {read}: the rest is not heard"
+    if prompt.unknown:
+        yield f"{prompt.unknown} token{'s' * (prompt.unknown > 1)} of the prompt are unknown to the model"
+
+
+def _watched(events: "Iterator[Event]", heard: Progress, steps: int) -> "Iterator[Event]":
+    """Tell `heard` of each event: one piece for the conditioner, one for each step, one for the decoder."""
+    names = ("conditioner", *(f"dit, step {step} of {steps}" for step in range(1, steps + 1)), "decoder", "writing")
+    heard(names[0], 0, len(names) - 1)
+    for done, event in enumerate(events, 1):
+        heard(names[done], done, len(names) - 1)
+        yield event
+
+
+def _counted(checks: "Iterator[Check]", heard: Progress, total: int) -> "Iterator[Check]":
+    heard("replaying golden vectors", 0, total)
+    for done, check in enumerate(checks, 1):
+        heard(f"{check.stage}: {check.tensor}", done, total)
+        yield check
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Show progress on standard error: a bar on a terminal, a line for each piece elsewhere."""
+    if not sys.stderr.isatty():
+        seen = ""
+
+        def line(what: str, done: int, total: int) -> None:
+            nonlocal seen
+            if what != seen:
+                seen = what
+                print(f"[{min(done + 1, total)}/{total}] {what}" if total <= MOST_LINES else what, file=sys.stderr)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
+
+
+def _note(text: str) -> None:
+    print(f"edge-export: note: {text}", file=sys.stderr)
+
+
+def _print_json(record: object) -> None:
+    print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _print(*tables: "Table") -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, PIPE_WIDTH)
+    for table in tables:
+        console.print(table)

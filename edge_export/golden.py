@@ -1,0 +1,105 @@
+"""Golden vectors: what the fp32 reference makes of one request, stage by stage, for every runtime to replay.
+
+Recorded by running the reference through the runtime's own loop. Kept as safetensors: names, dtypes,
+shapes, little-endian numbers, nothing that can run.
+
+| tensor            | shape                           | what                                        |
+|-------------------|---------------------------------|---------------------------------------------|
+| `input_ids`       | int32 [1, tokens]               | the tokenizer's                             |
+| `prompt_mask`     | float32 [1, tokens]             | 1 for tokens of the prompt                  |
+| `seconds`         | float32 [1]                     |                                             |
+| conditioning      | as the conditioner's outputs    | by their names                              |
+| `noise`           | float32 [steps, channels, length] | draw 0 starts; draw i+1 re-noises after step i |
+| `sigmas`          | float32 [steps + 1]             |                                             |
+| `step_latent`     | float32 [steps, channels, length] | what enters each dit step                 |
+| `step_velocity`   | float32 [steps, channels, length] | what the dit makes of it                  |
+| `latent`          | float32 [1, channels, length]   | the clean latent, the decoder's input       |
+| `audio`           | float32 [audio channels, samples] | the whole clip                            |
+"""
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from edge_export.errors import BundleError
+from runtime_py.bundle import Bundle
+from runtime_py.engine import Tensors
+from runtime_py.generate import OpenProgram, Request, generate, latent_noise, step_sigmas
+from runtime_py.manifest import Manifest
+from runtime_py.tokenizer import Prompt
+
+GOLDEN_FILE = "golden.safetensors"
+GOLDEN_PROMPT = "warm arpeggios on house beats 120BPM with drums effect"
+GOLDEN_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """The vectors, by the names above."""
+
+    tensors: Tensors
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.tensors[name]
+
+
+def record_golden(manifest: Manifest, reference: OpenProgram, request: Request, prompt: Prompt) -> Golden:
+    """Run `request` on the reference and keep every stage's inputs and outputs."""
+    tensors: Tensors = {
+        "input_ids": prompt.ids[None],
+        "prompt_mask": prompt.mask[None],
+        "seconds": np.array([request.seconds], np.float32),
+        "sigmas": step_sigmas(manifest, request.steps),
+    }
+    tensors["noise"] = np.concatenate(list(islice(latent_noise(manifest, request.seed), len(tensors["sigmas"]) - 1)))
+    latents, velocities = [], []
+    for event in generate(manifest, reference, request, prompt):
+        if event.stage == "dit":
+            latents.append(event.tensors["latent"])
+            velocities.append(event.tensors["velocity"])
+            tensors["latent"] = event.tensors["clean"]
+        else:
+            tensors |= event.tensors
+    tensors |= {"step_latent": np.concatenate(latents), "step_velocity": np.concatenate(velocities)}
+    return Golden(tensors=tensors)
+
+
+def write_golden(golden: Golden, path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(array) for name, array in golden.tensors.items()}, path)
+
+
+def read_golden(bundle: Bundle) -> Golden:
+    """The bundle's golden vectors, held against the manifest's shapes.
+
+    Raises:
+        BundleError: no safetensors file, or not the tensors that this bundle's programs take and make.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = bundle.path(bundle.manifest.golden)
+    try:
+        golden = Golden(tensors=load_file(path))
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise BundleError(f"{path} holds no golden vectors ({error}); rebuild the bundle") from error
+    expected = _layout(bundle.manifest)
+    found = {name: (array.dtype.name, array.shape) for name, array in golden.tensors.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            is_now, wanted = found.get(name, "missing"), expected.get(name, "nothing of that name")
+            raise BundleError(f"{path}: {name} is {is_now}, expected {wanted}; rebuild the bundle")
+    return golden
+
+
+def _layout(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """dtype and shape of every golden vector, from the manifest."""
+    conditioner, decoder = manifest.program("conditioner"), manifest.program("decoder")
+    shape, steps = manifest.latent.shape, manifest.golden.steps
+    layout = {tensor.name: (tensor.dtype, tensor.shape) for tensor in (*conditioner.inputs, *conditioner.outputs)}
+    layout |= dict.fromkeys(("noise", "step_latent", "step_velocity"), ("float32", (steps, *shape)))
+    layout |= {"sigmas": ("float32", (steps + 1,)), "latent": ("float32", (1, *shape))}
+    return layout | {"audio": ("float32", decoder.tensor("outputs", "audio").shape[1:])}

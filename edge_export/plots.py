@@ -1,0 +1,51 @@
+"""Pictures of sound: waveform above spectrogram. matplotlib is imported when a picture is asked for."""
+
+from pathlib import Path
+
+import numpy as np
+
+from edge_export.errors import MissingDependency, OutputError
+
+
+def require_plots() -> None:
+    """MissingDependency when matplotlib is not installed: asked before the sound is made, not after."""
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise MissingDependency("pictures need matplotlib: pip install 'edge-export[plot]'")
+
+
+def plot_audio(path: Path, audio: np.ndarray, sample_rate: int, title: str) -> None:
+    """Write a PNG (or what `path`'s ending names) of audio [channels, samples]: waveform and log spectrogram.
+
+    Raises:
+        OutputError: the ending is no picture format, or the file cannot be written.
+    """
+    require_plots()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 5.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+    seconds = np.arange(audio.shape[1]) / sample_rate
+    for channel, name in zip(audio, ("left", "right") if len(audio) == 2 else ("",) * len(audio)):
+        above.plot(seconds, channel, linewidth=0.3, label=name, alpha=0.8)
+    above.set(title=title, ylabel="full scale", ylim=(-1, 1), xlim=(0, audio.shape[1] / sample_rate))
+    if len(audio) == 2:
+        above.legend(loc="upper right")
+    _spectrogram(below, audio.mean(axis=0), sample_rate)
+    below.set(xlabel="seconds", ylabel="Hz", yscale="symlog", ylim=(0, sample_rate / 2))
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        path.unlink(missing_ok=True)
+        raise OutputError(f"cannot write the picture {path}: {error}; choose another --plot") from error
+
+
+def _spectrogram(axes: object, mono: np.ndarray, sample_rate: int) -> None:
+    window = 2048
+    padded = np.pad(mono, (0, max(0, window - len(mono))))
+    axes.specgram(  # type: ignore[attr-defined]
+        padded + 1e-9, NFFT=window, noverlap=window * 3 // 4, Fs=sample_rate, cmap="magma", vmin=-140, vmax=-40
+    )

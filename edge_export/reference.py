@@ -1,0 +1,97 @@
+"""The fp32 PyTorch network behind the runtime's own interface, so that one loop plays both.
+
+It knows which checkpoint made a bundle by its hash, and finds it again on this machine by that hash.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from edge_export.builtin import BUILTIN_NAME, builtin_checkpoint
+from edge_export.checkpoint import Checkpoint, open_checkpoint
+from edge_export.errors import UsageError
+from edge_export.submodules import SUBMODULES, Port
+from runtime_py.engine import Program, Tensors
+from runtime_py.generate import OpenProgram
+from runtime_py.manifest import Manifest
+
+ADD = ": add --checkpoint DIR"
+
+
+class ReferenceProgram:
+    """A published module with a program's interface: arrays by name, in and out."""
+
+    def __init__(self, module: nn.Module, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> None:
+        self._module = module
+        self._inputs, self._outputs = inputs, outputs
+
+    @torch.inference_mode()
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
+        made = self._module(*(torch.from_numpy(np.ascontiguousarray(inputs[port.name])) for port in self._inputs))
+        tensors = made if isinstance(made, tuple) else (made,)
+        return {port.name: tensor.numpy() for port, tensor in zip(self._outputs, tensors, strict=True)}
+
+
+def reference_programs(checkpoint: Checkpoint, *, threads: int | None = None) -> OpenProgram:
+    """Opens a stage as the published network computes it, in float32."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+    def open_program(stage: str) -> Program:
+        submodule, config = SUBMODULES[stage], checkpoint.config
+        return ReferenceProgram(submodule.load(checkpoint), submodule.inputs(config), submodule.outputs(config))
+
+    return open_program
+
+
+@contextmanager
+def open_reference(manifest: Manifest, folder: Path | None, *, threads: int | None = None) -> Iterator[OpenProgram]:
+    """The reference for a bundle: its checkpoint in `folder`, or the built-in one, or where it lay at the build.
+
+    Raises:
+        UsageError: the checkpoint is not known on this machine, or `folder` holds another one.
+    """
+    with _checkpoint_folder(manifest, folder) as found:
+        checkpoint = open_checkpoint(found)
+        if checkpoint.sha256 != manifest.model.checkpoint_sha256:
+            raise UsageError(f"{found} is not the checkpoint this bundle was built from (its hash differs)" + ADD)
+        yield reference_programs(checkpoint, threads=threads)
+
+
+@contextmanager
+def _checkpoint_folder(manifest: Manifest, folder: Path | None) -> Iterator[Path]:
+    if folder is None and manifest.model.name == BUILTIN_NAME:
+        with builtin_checkpoint() as made:
+            yield made
+        return
+    found = folder or _remembered(manifest.model.checkpoint_sha256)
+    if found is None or not found.is_dir():
+        raise UsageError("the reference engine needs the checkpoint this bundle was built from" + ADD)
+    yield found
+
+
+def remember_checkpoint(checkpoint: Checkpoint) -> None:
+    """Note where a checkpoint lies, by its hash, so that `--engine reference` finds it. Failing to is no error."""
+    note = _notes() / checkpoint.sha256
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(str(checkpoint.folder.resolve()), encoding="utf-8")
+    except OSError:
+        return
+
+
+def _remembered(sha256: str) -> Path | None:
+    try:
+        return Path((_notes() / sha256).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _notes() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "edge-export" / "checkpoints"

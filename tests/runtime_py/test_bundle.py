@@ -1,0 +1,65 @@
+"""Only plain files of the recorded size and hash are read from a bundle."""
+
+import dataclasses
+
+import pytest
+
+from runtime_py.bundle import open_bundle, sha256_of
+from runtime_py.errors import BundleError
+from runtime_py.manifest import dump_manifest
+from tests.runtime_py.test_manifest import MANIFEST
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder whose files are what the manifest says, though no runtime could run them."""
+    specs = {}
+    for spec in MANIFEST.files:
+        path = tmp_path / spec.file
+        path.write_text(f"the content of {spec.file}")
+        specs[spec.file] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+    manifest = dataclasses.replace(
+        MANIFEST,
+        programs=tuple(dataclasses.replace(spec, **specs[spec.file]) for spec in MANIFEST.programs),
+        tokenizer=dataclasses.replace(MANIFEST.tokenizer, **specs[MANIFEST.tokenizer.file]),
+        golden=dataclasses.replace(MANIFEST.golden, **specs[MANIFEST.golden.file]),
+    )
+    (tmp_path / "manifest.json").write_text(dump_manifest(manifest))
+    return tmp_path
+
+
+def test_an_intact_bundle_opens(folder):
+    assert open_bundle(folder).path(MANIFEST.tokenizer) == folder / "tokenizer.json"
+
+
+def test_one_changed_byte_is_noticed(folder):
+    path = folder / "dit.pte"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(BundleError, match=r"dit\.pte was altered"):
+        open_bundle(folder)
+
+
+def test_a_truncated_file_is_noticed(folder):
+    path = folder / "dit.pte"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(BundleError, match="bytes, the manifest says"):
+        open_bundle(folder)
+
+
+def test_a_missing_file_is_noticed(folder):
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(BundleError, match=r"tokenizer\.json is missing"):
+        open_bundle(folder)
+
+
+def test_a_link_out_of_the_bundle_is_refused(folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "dit.pte"
+    (folder / "dit.pte").rename(outside)
+    (folder / "dit.pte").symlink_to(outside)
+    with pytest.raises(BundleError, match="not a plain file"):
+        open_bundle(folder)
+
+
+def test_what_is_no_folder_is_no_bundle(tmp_path):
+    with pytest.raises(BundleError, match="not a folder"):
+        open_bundle(tmp_path / "none")

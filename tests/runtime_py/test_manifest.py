@@ -1,0 +1,203 @@
+"""The contract: it round-trips, and whatever breaks it is refused with the path of the offence."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime_py.errors import BundleError
+from runtime_py.manifest import (
+    SCHEMA_VERSION,
+    AudioSpec,
+    ConditioningSpec,
+    GoldenSpec,
+    GraphSpec,
+    LatentSpec,
+    Manifest,
+    ManifestError,
+    ModelSpec,
+    ProgramSpec,
+    RecipeSpec,
+    RuleSpec,
+    SamplerSpec,
+    TargetSpec,
+    TensorSpec,
+    TokenizerSpec,
+    dump_manifest,
+    load_manifest,
+    parse_manifest,
+)
+
+HASH = "0123456789abcdef" * 4
+
+
+def tensor(name: str, position: int = 0) -> TensorSpec:
+    return TensorSpec(name=name, position=position, dtype="float32", shape=(1, 64, 16))
+
+
+MANIFEST = Manifest(
+    schema_version=SCHEMA_VERSION,
+    model=ModelSpec(
+        name="test",
+        model_type="diffusion_cond",
+        diffusion_objective="rf_denoiser",
+        checkpoint_sha256=HASH,
+        parameters={"dit": 12},
+        license="none",
+    ),
+    target=TargetSpec(name="host", cpu_features=("asimd",)),
+    backend="executorch",
+    recipe=RecipeSpec(
+        name="fp32",
+        rules=(RuleSpec(submodule="dit", operator="linear", pattern="*", weights="float32", activations="float32"),),
+        thresholds={"dit": 80.0},
+    ),
+    conditioning=ConditioningSpec(tokens=64, seconds_min=0.0, seconds_max=256.0),
+    latent=LatentSpec(shape=(64, 16), hop=2048),
+    audio=AudioSpec(sample_rate=44100, channels=2),
+    sampler=SamplerSpec(kind="pingpong", sigmas=(1.0, 0.5, 0.0), logsnr=(-6.0, 2.0)),
+    programs=(
+        ProgramSpec(
+            name="dit",
+            file="dit.pte",
+            sha256=HASH,
+            bytes=10,
+            inputs=(tensor("latent"), tensor("sigma", 1)),
+            outputs=(tensor("velocity"),),
+            graph=GraphSpec(delegates=1, delegated=10, undelegated={"cat": 1}),
+        ),
+    ),
+    tokenizer=TokenizerSpec(file="tokenizer.json", sha256=HASH, bytes=10, kind="sentencepiece-unigram"),
+    golden=GoldenSpec(
+        file="golden.safetensors", sha256=HASH, bytes=10, prompt="birds, 鳥", seconds=0.5, seed=0, steps=2
+    ),
+    toolchain={"torch": "2.13.0"},
+)
+
+
+def altered(path: str, value: Any) -> str:
+    """The manifest's JSON with the value at a dotted path replaced; "..." as value deletes the key."""
+    document = json.loads(dump_manifest(MANIFEST))
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    place = document
+    for part in parents:
+        place = place[part]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return json.dumps(document)
+
+
+def test_round_trip():
+    assert parse_manifest(dump_manifest(MANIFEST)) == MANIFEST
+
+
+def test_a_later_version_is_called_that_even_with_unknown_keys():
+    document = json.loads(dump_manifest(MANIFEST)) | {"schema_version": SCHEMA_VERSION + 1, "novel": 1}
+    with pytest.raises(ManifestError, match="upgrade edge-export"):
+        parse_manifest(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("novel", 1, "novel: is not a key"),
+        ("programs.0.novel", 1, r"programs\[0\].novel: is not a key"),
+        ("sampler", ..., "sampler: is missing"),
+        ("programs.0.inputs.0.shape", ..., r"programs\[0\].inputs\[0\].shape: is missing"),
+        ("backend", 3, "backend: expected str, found int"),
+        ("audio.sample_rate", True, "audio.sample_rate: expected int, found bool"),
+        ("latent.shape", "64", "latent.shape: expected a list"),
+        ("latent.shape", [64, 0], "latent.shape"),
+        ("latent.shape", [1 << 20, 1 << 20], "latent.shape"),
+        ("programs.0.file", "../dit.pte", "is not a plain file name"),
+        ("programs.0.file", "/etc/passwd", "is not a plain file name"),
+        ("programs.0.file", "a/b.pte", "is not a plain file name"),
+        ("programs.0.file", "a\\b.pte", "is not a plain file name"),
+        ("programs.0.file", "..", "is not a plain file name"),
+        ("programs.0.file", "dit.pte\0", "is not a plain file name"),
+        ("programs.0.file", "manifest.json", "names the manifest itself"),
+        ("programs.0.file", "tokenizer.json", "names a file twice"),
+        ("programs.0.sha256", "abc", "64 hex digits"),
+        ("programs.0.bytes", -1, "out of bounds"),
+        ("programs.0.inputs.1.name", "latent", "names a tensor twice"),
+        ("programs.0.inputs.1.position", 0, "positions"),
+        ("programs.0.inputs.1.position", 2, "positions"),
+        ("programs.0.inputs.1.dtype", "bool", "is none of"),
+        ("programs", [], "programs: is empty"),
+        ("sampler.sigmas", [1.0, 1.0, 0.0], "must fall from 1 to 0"),
+        ("sampler.sigmas", [0.9, 0.0], "must fall from 1 to 0"),
+        ("sampler.kind", "euler", "expected 'pingpong'"),
+        ("tokenizer.kind", "bpe", "sentencepiece-unigram"),
+        ("schema_version", "1", "is not a version number"),
+        ("schema_version", 0, "is not a version number"),
+    ],
+)
+def test_a_broken_contract_is_refused_with_its_path(path, value, message):
+    with pytest.raises(ManifestError, match=message):
+        parse_manifest(altered(path, value))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "{", '{"schema_version": NaN}', "[" * 100_000, '{"schema_version": 1, "schema_version": 1}'],
+)
+def test_what_is_no_manifest_is_refused(text):
+    with pytest.raises(ManifestError):
+        parse_manifest(text)
+
+
+def test_a_missing_manifest_says_how_to_make_one(tmp_path):
+    with pytest.raises(BundleError, match="edge-export build"):
+        load_manifest(tmp_path)
+
+
+def test_a_manifest_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "manifest.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BundleError, match="cannot read"):
+        load_manifest(tmp_path)
+
+
+def test_a_huge_manifest_is_not_read(tmp_path: Path):
+    with (tmp_path / "manifest.json").open("wb") as file:
+        file.truncate(1 << 33)
+    with pytest.raises(ManifestError, match="larger"):
+        load_manifest(tmp_path)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner))
+
+
+def places(value: Any, path: tuple = ()) -> list[tuple]:
+    """The path of every value in a JSON document."""
+    found = [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        found += places(inner, (*path, key))
+    return found
+
+
+PLACES = places(json.loads(dump_manifest(MANIFEST)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(place=st.sampled_from(PLACES), value=JSON)
+def test_any_value_anywhere_is_read_or_refused_but_never_crashes(place, value):
+    document = json.loads(dump_manifest(MANIFEST))
+    target = document
+    for part in place[:-1]:
+        target = target[part]
+    target[place[-1]] = value
+    try:
+        manifest = parse_manifest(json.dumps(document))
+    except BundleError as error:
+        assert "manifest.json" in str(error)
+    else:
+        assert dataclasses.is_dataclass(manifest)
+        assert parse_manifest(dump_manifest(manifest)) == manifest

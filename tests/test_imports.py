@@ -1,0 +1,81 @@
+"""Who may import whom, read from the source: DESIGN of the house, held by a test."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"torch", "torchao", "executorch", "litert_torch", "litert_quantizer", "ai_edge_litert", "matplotlib"}
+
+
+def imports(path: Path, *, inside_functions: bool) -> set[str]:
+    """The modules that the file at `path` imports, without those under `if TYPE_CHECKING`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not inside_functions:
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(tree)
+    return found
+
+
+def files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def roots(names: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("path", files("runtime_py"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_runtime_stands_alone(path):
+    assert not roots(imports(path, inside_functions=True)) & {"edge_export", "quantization", "post_training"}
+    assert not roots(imports(path, inside_functions=False)) & HEAVY
+    assert roots(imports(path, inside_functions=False)) <= {*sys.stdlib_module_names, "numpy", "runtime_py"}
+
+
+@pytest.mark.parametrize("name", ["recipe.py", "recipes.py"])
+def test_recipes_are_data_and_know_no_toolchain(name):
+    assert not roots(imports(ROOT / "quantization" / name, inside_functions=True)) & HEAVY
+
+
+@pytest.mark.parametrize("path", files("edge_export/model"), ids=lambda path: path.name)
+def test_the_model_knows_nothing_of_export(path):
+    ours = {name for name in imports(path, inside_functions=True) if roots({name}) & {"edge_export", "quantization"}}
+    allowed = ("edge_export.model", "edge_export.errors")
+    assert all(name.startswith(allowed) for name in ours), ours
+
+
+@pytest.mark.parametrize("path", files("edge_export/rewrites"), ids=lambda path: path.name)
+def test_rewrites_know_the_model_and_no_backend(path):
+    ours = imports(path, inside_functions=True)
+    assert not any(name.startswith(("edge_export.backends", "edge_export.pipeline", "quantization")) for name in ours)
+
+
+def test_only_the_command_line_prints_and_exits():
+    for path in [*files("edge_export"), *files("runtime_py"), *files("quantization")]:
+        if path.name in ("cli.py", "__main__.py"):
+            continue
+        called = {
+            ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+        }
+        assert not called & {"print", "sys.exit", "exit"}, path
+
+
+def test_help_needs_no_toolchain():
+    code = "import sys, edge_export.cli; print(*sorted(name for name in sys.modules if '.' not in name))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not set(loaded) & (HEAVY | {"numpy", "safetensors"})
