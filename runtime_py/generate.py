@@ -7,7 +7,7 @@ engine runs a program, nor what becomes of the audio.
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -128,21 +128,20 @@ def generate(manifest: Manifest, open_program: OpenProgram, request: Request, pr
     Raises:
         GenerationError: a program failed or returned NaN.
     """
-    condition = Stage("conditioner", open_program)
-    conditioning = condition.run(
+    conditioned = run_once(
+        "conditioner",
+        open_program,
         input_ids=prompt.ids[None],
         prompt_mask=prompt.mask[None],
         seconds=np.array([request.seconds], np.float32),
     )
-    yield condition.event(conditioning)
-
-    latent = yield from denoise(manifest, open_program, request, conditioning)
-
-    decode = Stage("decoder", open_program)
-    audio = decode.run(latent=latent)["audio"][0]
+    yield conditioned
+    latent = yield from denoise(manifest, open_program, request, conditioned.tensors)
+    decoded = run_once("decoder", open_program, latent=latent)
+    audio = decoded.tensors["audio"][0]
     if not np.isfinite(audio).all():
         raise GenerationError("the decoder returned NaN or infinity; run `edge-export verify` on the bundle")
-    yield decode.event({"audio": audio})
+    yield replace(decoded, tensors={"audio": audio})
 
 
 def denoise(
@@ -186,6 +185,12 @@ def latent_noise(manifest: Manifest, seed: int) -> Iterator[np.ndarray]:
     random = TorchRandom(seed)
     while True:
         yield random.randn(1, *manifest.latent.shape)
+
+
+def run_once(name: str, open_program: OpenProgram, **inputs: np.ndarray) -> Event:
+    """Load a stage's program, run it once, let it go."""
+    stage = Stage(name, open_program)
+    return stage.event(stage.run(**inputs))
 
 
 class Stage:

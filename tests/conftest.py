@@ -1,5 +1,7 @@
 """Fixtures that more than one package's tests use."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,3 +13,30 @@ ORACLE = Path(__file__).parent / "fixtures" / "oracle"
 def oracle() -> Path:
     """A checkpoint written by stable-audio-tools 0.0.19, and beside it what that library computes from it."""
     return ORACLE
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> Callable[[str, str], Path]:
+    """(backend, recipe) -> a bundle of the oracle, built once in the whole run. Read it; to change it, copy it."""
+    from edge_export.pipeline import BuildRequest, export_bundle
+    from edge_export.progress import silent
+
+    made: dict[tuple[str, str], Path] = {}
+
+    def build(backend: str, recipe: str) -> Path:
+        if (backend, recipe) not in made:
+            out = tmp_path_factory.mktemp("bundles") / f"{backend}-{recipe}"
+            request = BuildRequest(
+                out=out, target="android-arm64", checkpoint=ORACLE, backend=backend, recipe=recipe, steps=4
+            )
+            export_bundle(request, silent)
+            made[backend, recipe] = out
+        return made[backend, recipe]
+
+    return build
+
+
+@pytest.fixture
+def copy_of(tmp_path) -> Callable[[Path], Path]:
+    """A copy of a folder to break."""
+    return lambda folder: Path(shutil.copytree(folder, tmp_path / folder.name))

@@ -1,0 +1,39 @@
+"""Keeps native libraries from writing to the terminal: what they print, they print past Python's own streams.
+
+It knows nothing of who prints.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+STREAMS = (1, 2)
+_one_at_a_time = threading.RLock()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Standard output and standard error of the whole process go nowhere while the block runs.
+
+    For library calls that are known to chatter, and no longer than they last: other threads are silenced too.
+    A process without one of the streams is left without it.
+    """
+    with _one_at_a_time, ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "wb")).fileno()
+        _flush()
+        for stream in STREAMS:
+            with suppress(OSError):
+                kept = os.dup(stream)
+                stack.callback(os.close, kept)
+                stack.callback(os.dup2, kept, stream)
+                os.dup2(nowhere, stream)
+        stack.callback(_flush)  # runs first: what Python still holds belongs to the silence
+        yield
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()

@@ -1,0 +1,80 @@
+"""Noise from a seed, equal to PyTorch's on a CPU, without PyTorch.
+
+`std::normal_distribution` differs between C++ libraries, so a seed means nothing there; this does not. It
+knows numbers only, not what they are noise for.
+"""
+
+import math
+
+import numpy as np
+
+from runtime_py.errors import UsageError
+
+BLOCK = 16
+MAX_SEED = 2**32 - 1
+
+
+class TorchRandom:
+    """The generator that `torch.manual_seed(seed)` sets up, and its `torch.randn` in float32.
+
+    MT19937 (Matsumoto and Nishimura 1998) seeded with 32 bits. Draws continue where the last one stopped.
+
+    Raises:
+        UsageError: a seed outside 0..2**32-1: PyTorch's generator keeps 32 bits, and two seeds must not give
+            one sound.
+    """
+
+    def __init__(self, seed: int) -> None:
+        if not 0 <= seed <= MAX_SEED:
+            raise UsageError(f"seed is {seed}, expected 0 to {MAX_SEED}")
+        self._bits = np.random.RandomState(seed)._bit_generator  # its integer seeding is MT19937's own
+        self._spare: float | None = None
+
+    def randn(self, *shape: int) -> np.ndarray:
+        """Standard normal float32 of `shape`: what `torch.randn(shape)` gives, to about 1e-6."""
+        count = math.prod(shape)
+        flat = self._blocks(count) if count >= BLOCK else self._singles(count)
+        return flat.reshape(shape)
+
+    def _blocks(self, count: int) -> np.ndarray:
+        """At least 16 numbers: uniforms for all, transformed in blocks; a ragged end is drawn afresh."""
+        values = self._uniform(count)
+        whole = count - count % BLOCK
+        values[:whole] = _box_muller(values[:whole])
+        if count % BLOCK:
+            values[-BLOCK:] = _box_muller(self._uniform(BLOCK))
+        return values
+
+    def _uniform(self, count: int) -> np.ndarray:
+        """float32 in [0, 1): the low 24 bits of each 32-bit draw over 2**24."""
+        raw = self._bits.random_raw(count).astype(np.uint32) & np.uint32(0xFFFFFF)
+        return raw.astype(np.float32) * np.float32(2.0**-24)
+
+    def _singles(self, count: int) -> np.ndarray:
+        """Fewer than 16 numbers: one by one in double precision, the second of each pair kept for later."""
+        return np.array([self._single() for _ in range(count)], np.float32)
+
+    def _single(self) -> float:
+        if self._spare is not None:
+            value, self._spare = self._spare, None
+            return value
+        turn, size = self._uniform_double(), self._uniform_double()
+        radius, angle = math.sqrt(-2 * math.log1p(-size)), 2 * math.pi * turn
+        self._spare = radius * math.sin(angle)
+        return radius * math.cos(angle)
+
+    def _uniform_double(self) -> float:
+        """In [0, 1): the low 53 bits of two draws, the first of them high, over 2**53."""
+        high, low = (int(word) for word in self._bits.random_raw(2))
+        return ((high << 32 | low) & (2**53 - 1)) * 2.0**-53
+
+
+def _box_muller(uniform: np.ndarray) -> np.ndarray:
+    """Box and Muller (1958) on blocks of 16: the first 8 give the radius, the last 8 the angle.
+
+    radius = sqrt(-2 ln(1 - u)), angle = 2 pi u'; the block becomes 8 radius cos(angle), 8 radius sin(angle).
+    """
+    radius_part, angle_part = uniform.reshape(-1, 2, BLOCK // 2).swapaxes(0, 1)
+    radius = np.sqrt(np.float32(-2) * np.log(np.float32(1) - radius_part))
+    angle = np.float32(2 * math.pi) * angle_part
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)

@@ -1,0 +1,248 @@
+"""Bundles of the oracle on every backend and recipe: they prove themselves, and a broken one is noticed."""
+
+import dataclasses
+import hashlib
+import json
+import math
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from edge_export import verify as proof
+from edge_export.backends import BACKENDS
+from edge_export.errors import BundleError, OutputError, UsageError, VerificationError
+from edge_export.pipeline import BuildRequest, export_bundle, refuse_failures
+from edge_export.progress import silent
+from edge_export.submodules import SUBMODULES
+from quantization.recipes import RECIPES
+from runtime_py.bundle import Bundle, open_bundle
+from runtime_py.engine import ENGINES
+from runtime_py.generate import Request, bundle_programs, collect, encode_prompt, generate, read_tokenizer
+from runtime_py.manifest import dump_manifest
+
+KINDS = [(backend, recipe) for backend in BACKENDS for recipe in RECIPES]
+kinds = pytest.mark.parametrize(("backend", "recipe"), KINDS, ids=lambda value: value)
+one_of_each_backend = pytest.mark.parametrize("backend", list(BACKENDS))
+PROMPT = "warm arpeggios on house beats 120BPM with drums effect"
+
+
+def checks_of(folder) -> dict[tuple[str, str], proof.Check]:
+    return {(check.stage, check.tensor.split(",")[0]): check for check in proof.verify(open_bundle(folder))}
+
+
+def reseal(bundle: Bundle, **changes) -> None:
+    """Write the manifest anew after `changes`, with the hashes the files have now: a bundle that lies."""
+
+    def refreshed(spec):
+        data = bundle.path(spec).read_bytes()
+        return dataclasses.replace(spec, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+
+    manifest = dataclasses.replace(bundle.manifest, **changes)
+    manifest = dataclasses.replace(
+        manifest,
+        programs=tuple(refreshed(program) for program in manifest.programs),
+        tokenizer=refreshed(manifest.tokenizer),
+        golden=refreshed(manifest.golden),
+    )
+    (bundle.folder / "manifest.json").write_text(dump_manifest(manifest))
+
+
+def test_the_tables_of_backends_and_engines_fit_together():
+    assert set(BACKENDS) == set(ENGINES)
+
+
+@kinds
+def test_a_bundle_proves_itself_to_its_thresholds(built, backend, recipe):
+    checks = checks_of(built(backend, recipe))
+    assert all(check.passed for check in checks.values())
+    judged = {stage for stage, _ in checks if stage in SUBMODULES}
+    assert judged == set(SUBMODULES)
+    assert checks["dit", "velocity"].snr_db >= (80 if recipe == "fp32" else 25)
+    assert checks["decoder", "audio"].snr_db >= 80
+    assert checks["tokenizer", "input_ids"].snr_db == math.inf
+
+
+@one_of_each_backend
+def test_int8_is_smaller_and_really_quantized(built, backend):
+    whole = {recipe: open_bundle(built(backend, recipe)) for recipe in RECIPES}
+    sizes = {recipe: bundle.manifest.program("dit").bytes for recipe, bundle in whole.items()}
+    assert sizes["int8-dynamic"] < 0.5 * sizes["fp32"]
+    assert checks_of(built(backend, "int8-dynamic"))["dit", "velocity"].snr_db < 60
+
+
+@kinds
+def test_the_manifest_describes_the_programs(built, backend, recipe):
+    manifest = open_bundle(built(backend, recipe)).manifest
+    assert [program.name for program in manifest.programs] == list(SUBMODULES)
+    dit = manifest.program("dit")
+    assert {tensor.name: tensor.shape for tensor in dit.inputs} == {
+        "latent": (1, 64, 16),
+        "sigma": (1,),
+        "cross_attn_cond": (1, 65, 768),
+        "global_cond": (1, 768),
+    }
+    assert dit.graph.delegates >= 1
+    assert manifest.seconds_limit == pytest.approx(32768 / 44100)
+
+
+@kinds
+def test_the_same_seed_gives_the_same_audio_and_another_seed_another(built, backend, recipe):
+    bundle = open_bundle(built(backend, recipe))
+
+    def play(seed: int) -> np.ndarray:
+        request = Request(prompt=PROMPT, seconds=0.5, seed=seed)
+        prompt = encode_prompt(read_tokenizer(bundle), request, bundle.manifest)
+        return collect(
+            generate(bundle.manifest, bundle_programs(bundle), request, prompt), request, bundle.manifest
+        ).audio
+
+    first = play(7)
+    assert first.shape == (2, 22050)
+    assert np.array_equal(first, play(7))
+    assert not np.allclose(first, play(8), atol=1e-3)
+
+
+def test_fp32_plays_what_the_published_library_played(built, oracle):
+    """The whole way on the library's own noise: 8 steps, audio at 60 dB or better."""
+    expected = load_file(oracle / "expected.safetensors")
+    open_program = bundle_programs(open_bundle(built("executorch", "fp32")))
+    ids = expected["input_ids"].astype(np.int32)
+    conditioning = open_program("conditioner").run(
+        {"input_ids": ids, "prompt_mask": (ids != 0).astype(np.float32), "seconds": np.ones(1, np.float32)}
+    )
+    dit, latent = open_program("dit"), None
+    draws = iter(expected["noise"])
+    for step in proof.pingpong(
+        lambda latent, sigma: dit.run({"latent": latent, "sigma": np.array([sigma]), **conditioning})["velocity"],
+        draws,
+        expected["sigmas"],
+    ):
+        latent = step.clean
+    audio = open_program("decoder").run({"latent": latent})["audio"]
+    assert proof.snr_db(expected["latent"], latent) >= 60
+    assert proof.snr_db(expected["audio"], audio) >= 60
+
+
+@one_of_each_backend
+def test_two_programs_swapped_are_refused_when_loaded(built, copy_of, backend):
+    folder = copy_of(built(backend, "fp32"))
+    bundle = open_bundle(folder)
+    conditioner, decoder = (bundle.path(bundle.manifest.program(name)) for name in ("conditioner", "decoder"))
+    data = conditioner.read_bytes()
+    conditioner.write_bytes(decoder.read_bytes())
+    decoder.write_bytes(data)
+    reseal(bundle)
+    with pytest.raises(BundleError, match="conditioner"):
+        checks_of(folder)
+
+
+@one_of_each_backend
+@pytest.mark.parametrize("damage", ["garbage", "empty", "truncated"])
+def test_a_program_that_is_none_is_refused_even_with_a_true_hash(built, copy_of, backend, damage):
+    folder = copy_of(built(backend, "fp32"))
+    bundle = open_bundle(folder)
+    path = bundle.path(bundle.manifest.program("dit"))
+    data = path.read_bytes()
+    path.write_bytes({"garbage": b"\x7f" * 5000, "empty": b"", "truncated": data[: len(data) // 2]}[damage])
+    reseal(bundle)
+    with pytest.raises(BundleError, match="dit"):
+        checks_of(folder)
+
+
+def test_a_changed_sigma_is_noticed(built, copy_of):
+    folder = copy_of(built("executorch", "fp32"))
+    bundle = open_bundle(folder)
+    sampler = bundle.manifest.sampler
+    first, second, *rest = sampler.sigmas
+    reseal(bundle, sampler=dataclasses.replace(sampler, sigmas=(first, second * 0.999, *rest)))
+    assert not checks_of(folder)["sampler", "sigmas"].passed
+
+
+@pytest.mark.parametrize(
+    ("tensor", "stage"),
+    [
+        ("input_ids", "tokenizer"),
+        ("noise", "noise"),
+        ("global_cond", "conditioner"),
+        ("step_velocity", "dit"),
+        ("audio", "decoder"),
+    ],
+)
+def test_a_stage_that_is_off_fails_its_own_check(built, copy_of, tensor, stage):
+    folder = copy_of(built("executorch", "fp32"))
+    bundle = open_bundle(folder)
+    path = bundle.path(bundle.manifest.golden)
+    golden = load_file(path)
+    golden[tensor] = golden[tensor] + (golden[tensor].std() * 1e-2 + 1).astype(golden[tensor].dtype)
+    save_file(golden, path)
+    reseal(bundle)
+    checks = checks_of(folder)
+    failed = {check.stage for check in checks.values() if not check.passed}
+    assert stage in failed
+    with pytest.raises(VerificationError, match=stage):
+        refuse_failures(tuple(checks.values()))
+
+
+def test_golden_vectors_of_another_shape_are_refused(built, copy_of):
+    folder = copy_of(built("executorch", "fp32"))
+    bundle = open_bundle(folder)
+    path = bundle.path(bundle.manifest.golden)
+    golden = load_file(path)
+    golden["audio"] = golden["audio"][:, :-1]
+    save_file(golden, path)
+    reseal(bundle)
+    with pytest.raises(BundleError, match="audio is"):
+        checks_of(folder)
+
+
+def test_a_build_that_fails_its_proof_leaves_nothing(tmp_path, oracle, monkeypatch):
+    strict = dataclasses.replace(RECIPES["fp32"], thresholds={"decoder": 1000.0})
+    monkeypatch.setitem(RECIPES, "fp32", strict)
+    request = BuildRequest(out=tmp_path / "bundle", target="host", checkpoint=oracle, recipe="fp32", steps=1)
+    with pytest.raises(VerificationError, match="decoder audio at"):
+        export_bundle(request, silent)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_build_leaves_nothing(tmp_path, oracle):
+    def interrupt(what: str, done: int, total: int) -> None:
+        if "dit" in what:
+            raise KeyboardInterrupt
+
+    request = BuildRequest(out=tmp_path / "bundle", target="host", checkpoint=oracle, recipe="fp32", steps=1)
+    with pytest.raises(KeyboardInterrupt):
+        export_bundle(request, interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": "windows"}, "no target called 'windows'; choose from android-arm64, ios-arm64"),
+        ({"backend": "onnx"}, "no backend called 'onnx'; choose from executorch, litert"),
+        ({"recipe": "int4"}, "no recipe called 'int4'; choose from fp32, int8-dynamic"),
+        ({"steps": 0}, "steps is 0, expected 1 to 1000"),
+    ],
+)
+def test_unknown_names_list_the_choices_before_any_work(tmp_path, oracle, changes, message):
+    request = BuildRequest(**{"out": tmp_path / "bundle", "target": "host", "checkpoint": oracle, **changes})
+    with pytest.raises(UsageError) as caught:
+        export_bundle(request, lambda *_: pytest.fail("work was begun"))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_an_output_that_exists_is_left_alone(tmp_path, oracle, kind):
+    out = tmp_path / "bundle"
+    out.mkdir() if kind == "folder" else out.write_text("mine")
+    request = BuildRequest(out=out, target="host", checkpoint=oracle)
+    with pytest.raises(OutputError, match="exists"):
+        export_bundle(request, lambda *_: pytest.fail("work was begun"))
+    assert out.is_dir() if kind == "folder" else out.read_text() == "mine"
+
+
+def test_the_manifest_names_no_path_of_the_machine(built, oracle):
+    text = (built("executorch", "fp32") / "manifest.json").read_text()
+    assert str(oracle.parent) not in text
+    assert json.loads(text)["model"]["name"] == "oracle"
