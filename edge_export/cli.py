@@ -5,6 +5,7 @@ command that needs it, so that `--help` answers at once.
 """
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -339,6 +340,8 @@ def _progress() -> Iterator[Progress]:
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
+    # A copy of standard error: while toolchains are silenced, the process's own leads nowhere.
+    stream = os.fdopen(os.dup(sys.stderr.fileno()), "w")
     columns = (
         SpinnerColumn(),
         BarColumn(),
@@ -346,7 +349,7 @@ def _progress() -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    with stream, Bar(*columns, console=Console(file=stream, force_terminal=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 STREAMS = (1, 2)
 _one_at_a_time = threading.RLock()
@@ -21,7 +22,7 @@ def quiet() -> Iterator[None]:
     A process without one of the streams is left without it.
     """
     with _one_at_a_time, ExitStack() as stack:
-        nowhere = stack.enter_context(open(os.devnull, "wb")).fileno()
+        nowhere = stack.enter_context(Path(os.devnull).open("wb")).fileno()
         _flush()
         for stream in STREAMS:
             with suppress(OSError):

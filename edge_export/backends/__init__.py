@@ -1,4 +1,4 @@
-"""The backends there are. To add one: a file here, one in `quantization/`, one in `runtime_py/engines/`, a line each."""
+"""The backends there are. To add one: a file here, in `quantization/` and in `runtime_py/engines/`, a line each."""
 
 from importlib import import_module
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from edge_export.submodules.submodule import Part
+from edge_export.errors import BuildError
+from edge_export.submodules.submodule import Part, Port
 from quantization.recipe import Recipe
 from runtime_py.manifest import GraphSpec, TensorSpec
 
@@ -38,3 +39,13 @@ class Backend(Protocol):
             BuildError: the toolchain failed, or the program's interface is not the part's.
         """
         ...
+
+
+def check_ports(part: str, side: str, ports: tuple[Port, ...], found: list[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """The compiled program's tensors in the order of the part's ports; BuildError when they are not the same."""
+    by_name = {tensor.name: tensor for tensor in found}
+    expected = {port.name: (port.dtype, port.shape) for port in ports}
+    compiled = {tensor.name: (tensor.dtype, tensor.shape) for tensor in found}
+    if expected != compiled:
+        raise BuildError(f"the compiled {part} has {side} {compiled}, expected {expected}")
+    return tuple(by_name[port.name] for port in ports)

@@ -7,8 +7,8 @@ from edge_export.submodules.submodule import Port, Submodule
 def _inputs(config: ModelConfig) -> tuple[Port, ...]:
     tokens = config.conditioner.tokens
     return (
-        Port(name="input_ids", dtype="int32", shape=(1, tokens)),
-        Port(name="prompt_mask", dtype="float32", shape=(1, tokens)),
+        Port(name="input_ids", dtype="int32", shape=(1, tokens), plain=True),
+        Port(name="prompt_mask", dtype="float32", shape=(1, tokens), plain=True),
         Port(name="seconds", dtype="float32", shape=(1,)),
     )
 

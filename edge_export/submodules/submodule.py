@@ -16,11 +16,15 @@ from edge_export.model.config import ModelConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Port:
-    """A named input or output of static shape. `dtype` as in the manifest: "float32", "int32"."""
+    """A named input or output of static shape. `dtype` as in the manifest: "float32", "int32".
+
+    `plain` inputs are traced with ones instead of noise, which they could not be.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    plain: bool = False
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -65,12 +69,12 @@ class Part:
     outputs: tuple[Port, ...]
 
     def example_inputs(self) -> dict[str, Tensor]:
-        """Inputs to trace with: seeded noise for floats, ones for ids. In the order of `inputs`."""
+        """Inputs to trace with: seeded noise, ones where noise makes no sense. In the order of `inputs`."""
         generator = torch.Generator().manual_seed(0)
         return {
-            port.name: torch.randn(port.shape, generator=generator)
-            if port.dtype == "float32"
-            else torch.ones(port.shape, dtype=port.torch_dtype)
+            port.name: torch.ones(port.shape, dtype=port.torch_dtype)
+            if port.plain
+            else torch.randn(port.shape, generator=generator)
             for port in self.inputs
         }
 

@@ -36,9 +36,7 @@ def test_conditioner(checkpoint, expected):
 
 def test_dit_makes_the_recorded_velocity(checkpoint, expected):
     sigma = expected["sigmas"][:1]
-    velocity = checkpoint.dit()(
-        expected["noise"][0], sigma, expected["cross_attn_cond"], expected["global_cond"]
-    )
+    velocity = checkpoint.dit()(expected["noise"][0], sigma, expected["cross_attn_cond"], expected["global_cond"])
     assert_close(velocity, expected["velocity_0"])
 
 

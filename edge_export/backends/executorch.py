@@ -1,0 +1,118 @@
+"""ExecuTorch: a part of the network to a `.pte` for XNNPACK.
+
+Quantized by source transform before export; everything XNNPACK can take is delegated to it.
+"""
+
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from torch import fx
+
+from edge_export.backends.backend import Compiled, check_ports
+from edge_export.errors import BuildError, MissingDependency
+from edge_export.submodules.submodule import Part, Port
+from quantization.recipe import Recipe
+from runtime_py.manifest import GraphSpec, TensorSpec
+from runtime_py.quiet import quiet
+
+SUFFIX = ".pte"
+PACKAGES = ("executorch", "torchao")
+METHOD = "forward"
+# executorch's ScalarType numbers, from its schema
+DTYPES = {3: "int32", 4: "int64", 5: "float16", 6: "float32"}
+BOOKKEEPING = ("getitem", "alloc", "executorch_call_delegate")
+
+
+def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
+    """Write `part` as a `.pte` to `out`; see `edge_export.backends.backend.Backend`."""
+    if find_spec("executorch") is None or find_spec("torchao") is None:
+        raise MissingDependency("building for ExecuTorch needs it: pip install 'edge-export[executorch]'")
+    try:
+        with quiet():
+            lowered = _lower(part, recipe)
+            graph = _graph_spec(lowered.exported_program().graph_module)
+            program = lowered.to_executorch()
+            with out.open("wb") as file:
+                program.write_to_file(file)
+            del lowered, program
+            inputs, outputs = _interface(out, part)
+    except (BuildError, OSError, MemoryError):
+        raise
+    except Exception as error:  # a toolchain raises whatever its passes run into
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise BuildError(f"ExecuTorch could not compile the {part.name}: {reason}") from error
+    return Compiled(inputs=inputs, outputs=outputs, graph=graph)
+
+
+def _lower(part: Part, recipe: Recipe) -> Any:
+    """quantize -> export -> edge dialect -> XNNPACK delegates."""
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+
+    from quantization.xnnpack import quantize_linears
+
+    quantize_linears(part.module, part.name, recipe)
+    with torch.no_grad():
+        exported = torch.export.export(part.module, (), kwargs=part.example_inputs(), strict=False)
+    return to_edge_transform_and_lower(
+        exported,
+        partitioner=[XnnpackPartitioner()],
+        # The validity check costs a pass over every node and refuses nothing that lowering would not.
+        compile_config=EdgeCompileConfig(_check_ir_validity=False),
+    )
+
+
+def _graph_spec(top: fx.GraphModule) -> GraphSpec:
+    """Count what was delegated and name what was not."""
+    outside = Counter(_operator(node) for node in top.graph.nodes if node.op == "call_function")
+    delegates = outside["executorch_call_delegate"]
+    for name in BOOKKEEPING:
+        outside.pop(name, None)
+    delegated = 0
+    for node in top.graph.nodes:
+        if node.op == "get_attr" and node.name.startswith("lowered_module"):
+            inner = getattr(top, str(node.target)).original_module.graph_module.graph
+            names = [_operator(inner_node) for inner_node in inner.nodes if inner_node.op == "call_function"]
+            delegated += sum(name not in BOOKKEEPING for name in names)
+    return GraphSpec(delegates=delegates, delegated=delegated, undelegated=dict(sorted(outside.items())))
+
+
+def _operator(node: fx.Node) -> str:
+    """ "cat" of `aten.cat.default`; the plain name of anything else."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is not None:
+        return str(schema.name).split("::")[-1]
+    return str(getattr(node.target, "__name__", node.target))
+
+
+def _interface(path: Path, part: Part) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """What the written program says of its inputs and outputs, held against the part's."""
+    from executorch.runtime import Runtime
+
+    method = Runtime.get().load_program(path).load_method(METHOD)
+    if method is None:
+        raise BuildError(f"the compiled {part.name} has no method {METHOD!r}")
+    meta = method.metadata
+    found_inputs = [meta.input_tensor_meta(index) for index in range(meta.num_inputs())]
+    found_outputs = [meta.output_tensor_meta(index) for index in range(meta.num_outputs())]
+    return (
+        check_ports(part.name, "inputs", part.inputs, _described(part.inputs, found_inputs)),
+        check_ports(part.name, "outputs", part.outputs, _described(part.outputs, found_outputs)),
+    )
+
+
+def _described(ports: tuple[Port, ...], metas: list[Any]) -> list[TensorSpec]:
+    """ExecuTorch keeps no names: the order of a program's tensors is that of the traced signature."""
+    names = [port.name for port in ports] + [""] * (len(metas) - len(ports))
+    return [
+        TensorSpec(
+            name=names[position],
+            position=position,
+            dtype=DTYPES.get(int(meta.dtype()), str(meta.dtype())),
+            shape=tuple(meta.sizes()),
+        )
+        for position, meta in enumerate(metas)
+    ]

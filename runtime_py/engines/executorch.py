@@ -1,0 +1,82 @@
+"""Runs `.pte` programs through ExecuTorch's Python bindings. torch only carries arrays in and out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime_py.engine import Tensors, arrange_inputs, check_tensor
+from runtime_py.errors import BundleError, GenerationError, MissingDependency
+from runtime_py.manifest import ProgramSpec, TensorSpec
+from runtime_py.quiet import quiet
+
+METHOD = "forward"
+# executorch's ScalarType numbers, from its schema
+DTYPES = {3: "int32", 4: "int64", 5: "float16", 6: "float32"}
+
+
+class ExecutorchProgram:
+    """A loaded method. ExecuTorch reuses its output memory, so outputs are copied."""
+
+    def __init__(self, method: Any, spec: ProgramSpec) -> None:
+        self._method, self._spec = method, spec
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
+        import torch
+
+        arranged = [torch.from_numpy(array) for array in arrange_inputs(self._spec, inputs)]
+        try:
+            made = self._method.execute(arranged)
+        except RuntimeError as error:
+            raise GenerationError(f"the {self._spec.name} failed in ExecuTorch: {_first_line(error)}") from error
+        outputs = {tensor.name: made[tensor.position].numpy().copy() for tensor in self._spec.outputs}
+        for tensor in self._spec.outputs:
+            check_tensor(self._spec, tensor.name, outputs[tensor.name], tensor.shape, tensor.dtype)
+        return outputs
+
+
+def load(path: Path, spec: ProgramSpec, *, threads: int | None = None) -> ExecutorchProgram:
+    """Open a `.pte`; see `runtime_py.engine.Engine`."""
+    try:
+        with quiet():
+            from executorch.runtime import Runtime, Verification
+    except ImportError as error:
+        raise MissingDependency(
+            "playing this bundle needs ExecuTorch: pip install 'edge-export[executorch]'"
+        ) from error
+    if threads is not None:
+        _set_threads(threads)
+    try:
+        with quiet():
+            program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)
+            method = program.load_method(METHOD)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise BundleError(f"{path} is no program for ExecuTorch ({_first_line(error)}); rebuild the bundle") from error
+    if method is None:
+        raise BundleError(f"{path} has no method {METHOD!r}; rebuild the bundle")
+    meta = method.metadata
+    _compare(path, "inputs", spec.inputs, [meta.input_tensor_meta(index) for index in range(meta.num_inputs())])
+    _compare(path, "outputs", spec.outputs, [meta.output_tensor_meta(index) for index in range(meta.num_outputs())])
+    return ExecutorchProgram(method, spec)
+
+
+def _compare(path: Path, side: str, specs: tuple[TensorSpec, ...], metas: list[Any]) -> None:
+    """Hold the program's own tensors, in its order, against the manifest's."""
+    expected = [(tensor.dtype, tensor.shape) for tensor in sorted(specs, key=lambda tensor: tensor.position)]
+    found = [(DTYPES.get(int(meta.dtype()), str(meta.dtype())), tuple(meta.sizes())) for meta in metas]
+    if expected != found:
+        raise BundleError(f"{path}: its {side} are {found}, the manifest says {expected}; rebuild the bundle")
+
+
+def _set_threads(threads: int) -> None:
+    from executorch.extension.pybindings import portable_lib
+
+    set_threads = getattr(portable_lib, "_unsafe_reset_threadpool", None)
+    if set_threads is None:
+        raise GenerationError("this build of ExecuTorch cannot set its threads; leave --threads out")
+    set_threads(threads)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
