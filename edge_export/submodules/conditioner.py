@@ -1,7 +1,10 @@
 """The conditioner as a program: token ids, their mask and seconds to the dit's conditioning."""
 
 from edge_export.model.config import ModelConfig
-from edge_export.submodules.submodule import Port, Submodule
+from edge_export.rewrites.attention import attention_in_three_dimensions
+from edge_export.rewrites.embeddings import embeddings_as_linears
+from edge_export.rewrites.layer_norm import layer_norm_as_linear
+from edge_export.submodules.submodule import Port, Rewrite, Submodule
 
 
 def _inputs(config: ModelConfig) -> tuple[Port, ...]:
@@ -27,4 +30,10 @@ CONDITIONER = Submodule(
     load=lambda checkpoint: checkpoint.conditioner(),
     inputs=_inputs,
     outputs=outputs,
+    rewrites=(
+        # First: it reads the position bias from T5's own attention, which the next one replaces.
+        Rewrite(name="embeddings as linears", apply=embeddings_as_linears),
+        Rewrite(name="attention in three dimensions", apply=attention_in_three_dimensions),
+        Rewrite(name="layer norm as linear", apply=layer_norm_as_linear),
+    ),
 )

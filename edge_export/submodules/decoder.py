@@ -1,7 +1,8 @@
 """The decoder as a program: the clean latent to audio."""
 
 from edge_export.model.config import ModelConfig
-from edge_export.submodules.submodule import Port, Submodule
+from edge_export.rewrites.convolution import decoder_in_two_dimensions
+from edge_export.submodules.submodule import Port, Rewrite, Submodule
 
 
 def _inputs(config: ModelConfig) -> tuple[Port, ...]:
@@ -18,4 +19,5 @@ DECODER = Submodule(
     load=lambda checkpoint: checkpoint.decoder(),
     inputs=_inputs,
     outputs=_outputs,
+    rewrites=(Rewrite(name="decoder in two dimensions", apply=decoder_in_two_dimensions, backends=("executorch",)),),
 )

@@ -40,7 +40,7 @@ class Rewrite:
     """
 
     name: str
-    apply: Callable[[nn.Module], nn.Module]
+    apply: Callable[[nn.Module, ModelConfig], nn.Module]
     backends: tuple[str, ...] = ()
 
 
@@ -98,7 +98,7 @@ def rewrite(submodule: Submodule, published: nn.Module, config: ModelConfig, bac
     module = copy.deepcopy(published, memo=dict(weights))
     for step in submodule.rewrites:
         if not step.backends or backend in step.backends:
-            module = step.apply(module)
+            module = step.apply(module, config)
     inputs = submodule.inputs(config)
     return Part(
         name=submodule.name,

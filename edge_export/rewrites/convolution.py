@@ -1,0 +1,98 @@
+"""Given: the autoencoder's one-dimensional convolutions and snakes on [1, channels, time].
+Result: two-dimensional ones on [1, channels, 1, time], the snakes' parameters as constants.
+Why: runtimes have no one-dimensional convolution: each would be wrapped in copies that stay outside the
+delegate; and exp(alpha), 1 / (exp(beta) + 1e-9) never change. ELU becomes operators XNNPACK has.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edge_export.model.autoencoder import Decoder
+from edge_export.model.config import ModelConfig
+from edge_export.model.layers import SnakeBeta
+from edge_export.rewrites.replace import replace_each
+
+
+class FlatSnake(nn.Module):
+    """x + sin^2(alpha x) / beta on [1, channels, 1, time]."""
+
+    def __init__(self, published: SnakeBeta) -> None:
+        super().__init__()
+        self.register_buffer("alpha", published.alpha.detach().exp().reshape(1, -1, 1, 1))
+        self.register_buffer("inverse_beta", 1 / (published.beta.detach().exp() + 1e-9).reshape(1, -1, 1, 1))
+        self.alpha: Tensor
+        self.inverse_beta: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        wave = torch.sin(x * self.alpha)
+        return x + wave * wave * self.inverse_beta
+
+
+class FlatElu(nn.Module):
+    """max(x, 0) + exp(min(x, 0)) - 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("one", torch.ones(1))
+        self.one: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x) + (torch.exp(-F.relu(-x)) - self.one)
+
+
+class FlatDecoder(nn.Module):
+    """The decoder with one row of height; takes and gives what the published one does."""
+
+    def __init__(self, published: Decoder) -> None:
+        super().__init__()
+        self.layers = published.layers
+        self.register_buffer("latent_scale", torch.tensor([published.latent_scale]))
+        self.latent_scale: Tensor
+        self.scaled = published.latent_scale != 1.0
+
+    def forward(self, latent: Tensor) -> Tensor:
+        x = latent * self.latent_scale if self.scaled else latent
+        audio = self.layers(x.reshape(1, x.shape[1], 1, x.shape[2]))
+        return audio.reshape(1, audio.shape[1], audio.shape[3])
+
+
+def _conv2d(conv: nn.Conv1d) -> nn.Conv2d:
+    with torch.device("meta"):
+        made = nn.Conv2d(
+            conv.in_channels,
+            conv.out_channels,
+            (1, conv.kernel_size[0]),
+            stride=(1, conv.stride[0]),
+            padding=(0, int(conv.padding[0])),
+            dilation=(1, conv.dilation[0]),
+            bias=conv.bias is not None,
+        )
+    return _filled(made, conv)
+
+
+def _conv_transpose2d(conv: nn.ConvTranspose1d) -> nn.ConvTranspose2d:
+    with torch.device("meta"):
+        made = nn.ConvTranspose2d(
+            conv.in_channels,
+            conv.out_channels,
+            (1, conv.kernel_size[0]),
+            stride=(1, conv.stride[0]),
+            padding=(0, int(conv.padding[0])),
+            bias=conv.bias is not None,
+        )
+    return _filled(made, conv)
+
+
+def _filled(made: nn.Module, conv: nn.Module) -> nn.Module:
+    made.weight = nn.Parameter(conv.weight.detach()[:, :, None, :], requires_grad=False)
+    made.bias = conv.bias
+    return made
+
+
+def decoder_in_two_dimensions(module: nn.Module, _config: ModelConfig) -> nn.Module:
+    module = replace_each(module, Decoder, FlatDecoder)
+    module = replace_each(module, SnakeBeta, FlatSnake)
+    module = replace_each(module, nn.ELU, lambda _: FlatElu())
+    module = replace_each(module, nn.Conv1d, _conv2d)
+    return replace_each(module, nn.ConvTranspose1d, _conv_transpose2d)
