@@ -23,6 +23,7 @@ from edge_export.model.autoencoder import Decoder, Encoder
 from edge_export.model.conditioner import Conditioner
 from edge_export.model.config import CONFIG_FILE, ModelConfig, load_config
 from edge_export.model.dit import Dit
+from runtime_py.errors import first_line
 
 WEIGHTS_FILES = ("model.safetensors", "model.ckpt")
 T5_WEIGHTS_FILE = "model.safetensors"
@@ -47,8 +48,11 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 class Tensors(Protocol):
     """A file of tensors: shapes by name without reading them, and one tensor at a time."""
 
-    path: Path
-    shapes: Mapping[str, tuple[int, ...]]
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
 
     def get(self, name: str) -> Tensor: ...
 
@@ -78,9 +82,8 @@ class CkptFile:
         try:
             document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # the loader raises whatever the damage leads to
-            reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
             raise CheckpointError(
-                f"{path} is truncated, or holds more than weights ({reason}); use the published file or .safetensors"
+                f"{path} is truncated, or holds more than weights ({first_line(error)}); use the published file"
             ) from error
         tensors = document.get("state_dict", document) if isinstance(document, dict) else None
         if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):

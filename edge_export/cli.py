@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_export import __version__
-from edge_export.errors import EdgeExportError, OutputError, UsageError
+from edge_export.errors import EdgeExportError, MissingDependency, OutputError, UsageError
 from edge_export.progress import Progress
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def main() -> None:
         raise
     except OSError as error:
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}", OutputError.exit_code)
+    except ModuleNotFoundError as error:
+        _fail(f"{error.name} is not installed: pip install 'edge-export[all]'", MissingDependency.exit_code)
     except MemoryError:
         _fail("not enough memory for this; close other programs or take a smaller model", EdgeExportError.exit_code)
 

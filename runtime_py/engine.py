@@ -23,7 +23,15 @@ class Program(Protocol):
 
 
 class Engine(Protocol):
-    """An engine is a module with this one function."""
+    """An engine is a module with these two functions."""
+
+    def prepare(self) -> None:
+        """Import the runtime: seconds that belong to no stage.
+
+        Raises:
+            MissingDependency: it is not installed.
+        """
+        ...
 
     def load(self, path: Path, spec: ProgramSpec, *, threads: int | None = None) -> Program:
         """Open the program at `path` and hold it against `spec`.

@@ -38,3 +38,9 @@ class GenerationError(EdgeExportError):
     """A program failed while running, or returned numbers that are not sound (NaN, wrong shape)."""
 
     exit_code = 10
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's exception says, in one line of bearable length."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -107,6 +107,7 @@ def encode_prompt(tokenizer: Tokenizer, request: Request, manifest: Manifest) ->
 def bundle_programs(bundle: Bundle, *, threads: int | None = None) -> OpenProgram:
     """Opens the bundle's own programs with the engine of its backend."""
     engine = engine_for(bundle.manifest.backend)
+    engine.prepare()
 
     def open_program(stage: str) -> Program:
         spec = bundle.manifest.program(stage)

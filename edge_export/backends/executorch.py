@@ -14,6 +14,7 @@ from edge_export.backends.backend import Compiled, check_ports
 from edge_export.errors import BuildError, MissingDependency
 from edge_export.submodules.submodule import Part, Port
 from quantization.recipe import Recipe
+from runtime_py.errors import first_line
 from runtime_py.manifest import GraphSpec, TensorSpec
 from runtime_py.quiet import quiet
 
@@ -41,8 +42,7 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
     except (BuildError, OSError, MemoryError):
         raise
     except Exception as error:  # a toolchain raises whatever its passes run into
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise BuildError(f"ExecuTorch could not compile the {part.name}: {reason}") from error
+        raise BuildError(f"ExecuTorch could not compile the {part.name}: {first_line(error)}") from error
     return Compiled(inputs=inputs, outputs=outputs, graph=graph)
 
 

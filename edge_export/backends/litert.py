@@ -19,7 +19,8 @@ from edge_export.errors import BuildError, BundleError, EdgeExportError, Missing
 from edge_export.submodules.submodule import Named, Part, Port
 from quantization.litert import Entry, Layer, litert_recipe, rule_of
 from quantization.recipe import FLOAT, Recipe
-from runtime_py.engines.litert import first_line, interface, only_signature, open_model
+from runtime_py.engines.litert import interface, only_signature, open_model
+from runtime_py.errors import first_line
 from runtime_py.manifest import TensorSpec
 from runtime_py.metrics import snr_db
 from runtime_py.quiet import quiet

@@ -4,6 +4,7 @@ It starts from token ids; tokenizing is `runtime_py.tokenizer`'s business.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -120,7 +121,8 @@ class T5Encoder(nn.Module):
 
     def position_bias(self, tokens: int) -> Tensor:
         """[1, heads, tokens, tokens]: the first block's learned bias by distance, shared by all blocks."""
-        table = self.encoder.block[0].layer[0].SelfAttention.relative_attention_bias
+        first: Any = self.encoder.block[0]
+        table: nn.Embedding = first.layer[0].SelfAttention.relative_attention_bias
         return table(relative_buckets(tokens, self.config)).permute(2, 0, 1)[None]
 
     def forward(self, input_ids: Tensor, mask: Tensor) -> Tensor:

@@ -142,7 +142,7 @@ class Section:
         value = self._value.pop(key)
         if kind is float and type(value) is int:
             value = float(value)
-        if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
             raise self.error(key, f"is {value!r}, expected {kind.__name__}")
         return value
 

@@ -4,6 +4,8 @@ Why: runtimes have no one-dimensional convolution: each would be wrapped in copi
 delegate; and exp(alpha), 1 / (exp(beta) + 1e-9) never change. ELU becomes operators XNNPACK has.
 """
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,6 +14,8 @@ from edge_export.model.autoencoder import Decoder
 from edge_export.model.config import ModelConfig
 from edge_export.model.layers import SnakeBeta
 from edge_export.rewrites.replace import replace_each
+
+Conv2d = TypeVar("Conv2d", nn.Conv2d, nn.ConvTranspose2d)
 
 
 class FlatSnake(nn.Module):
@@ -84,7 +88,7 @@ def _conv_transpose2d(conv: nn.ConvTranspose1d) -> nn.ConvTranspose2d:
     return _filled(made, conv)
 
 
-def _filled(made: nn.Module, conv: nn.Module) -> nn.Module:
+def _filled(made: Conv2d, conv: nn.Conv1d | nn.ConvTranspose1d) -> Conv2d:
     made.weight = nn.Parameter(conv.weight.detach()[:, :, None, :], requires_grad=False)
     made.bias = conv.bias
     return made

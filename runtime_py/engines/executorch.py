@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from runtime_py.engine import Tensors, arrange_inputs, check_tensor
-from runtime_py.errors import BundleError, GenerationError, MissingDependency
+from runtime_py.errors import BundleError, GenerationError, MissingDependency, first_line
 from runtime_py.manifest import ProgramSpec, TensorSpec
 from runtime_py.quiet import quiet
 
@@ -29,11 +29,22 @@ class ExecutorchProgram:
         try:
             made = self._method.execute(arranged)
         except RuntimeError as error:
-            raise GenerationError(f"the {self._spec.name} failed in ExecuTorch: {_first_line(error)}") from error
+            raise GenerationError(f"the {self._spec.name} failed in ExecuTorch: {first_line(error)}") from error
         outputs = {tensor.name: made[tensor.position].numpy().copy() for tensor in self._spec.outputs}
         for tensor in self._spec.outputs:
             check_tensor(self._spec, tensor.name, outputs[tensor.name], tensor.shape, tensor.dtype)
         return outputs
+
+
+def prepare() -> None:
+    """Import the runtime, which takes seconds; see `runtime_py.engine.Engine`."""
+    try:
+        with quiet():
+            import executorch.runtime  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency(
+            "playing this bundle needs ExecuTorch: pip install 'edge-export[executorch]'"
+        ) from error
 
 
 def load(path: Path, spec: ProgramSpec, *, threads: int | None = None) -> ExecutorchProgram:
@@ -52,7 +63,7 @@ def load(path: Path, spec: ProgramSpec, *, threads: int | None = None) -> Execut
             program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)
             method = program.load_method(METHOD)
     except (RuntimeError, ValueError, TypeError) as error:
-        raise BundleError(f"{path} is no program for ExecuTorch ({_first_line(error)}); rebuild the bundle") from error
+        raise BundleError(f"{path} is no program for ExecuTorch ({first_line(error)}); rebuild the bundle") from error
     if method is None:
         raise BundleError(f"{path} has no method {METHOD!r}; rebuild the bundle")
     meta = method.metadata
@@ -76,7 +87,3 @@ def _set_threads(threads: int) -> None:
     if set_threads is None:
         raise GenerationError("this build of ExecuTorch cannot set its threads; leave --threads out")
     set_threads(threads)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

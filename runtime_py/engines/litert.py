@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runtime_py.engine import Tensors, arrange_inputs, check_tensor
-from runtime_py.errors import BundleError, GenerationError, MissingDependency
+from runtime_py.errors import BundleError, GenerationError, MissingDependency, first_line
 from runtime_py.manifest import ProgramSpec, TensorSpec
 from runtime_py.quiet import quiet
 
@@ -47,6 +47,14 @@ class LiteRtProgram:
         return {tensor.name: made[tensor.name] for tensor in spec.outputs}
 
 
+def prepare() -> None:
+    """Import the runtime; see `runtime_py.engine.Engine`."""
+    try:
+        import ai_edge_litert.interpreter  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency("LiteRT programs need ai-edge-litert: pip install 'edge-export[litert]'") from error
+
+
 def load(path: Path, spec: ProgramSpec, *, threads: int | None = None) -> LiteRtProgram:
     """Open the `.tflite` at `path`, mapped, and hold its signature against `spec`.
 
@@ -70,10 +78,9 @@ def open_model(path: Path, *, threads: int | None = None) -> "Interpreter":
         MissingDependency: ai-edge-litert is not installed.
         BundleError: the file is no LiteRT model.
     """
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise MissingDependency("LiteRT programs need ai-edge-litert: pip install 'edge-export[litert]'") from error
+    prepare()
+    from ai_edge_litert.interpreter import Interpreter
+
     try:
         with quiet():  # XNNPACK announces itself on standard error
             interpreter = Interpreter(model_path=str(path), num_threads=threads or usable_cpus())
@@ -131,9 +138,3 @@ def _compare(path: Path, side: str, expected: Iterable[TensorSpec], found: Itera
 
 def _say(spec: TensorSpec | None) -> str:
     return f"{spec.dtype}{list(spec.shape)} at position {spec.position}" if spec else "not there"
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception of a library says, in one line of bearable length."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
