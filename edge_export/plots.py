@@ -1,10 +1,13 @@
 """Pictures of sound: waveform above spectrogram. matplotlib is imported when a picture is asked for."""
 
+import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from edge_export.errors import MissingDependency, OutputError
+from runtime_py.audio import replace_file
 
 
 def require_plots() -> None:
@@ -17,6 +20,8 @@ def require_plots() -> None:
 
 def plot_audio(path: Path, audio: np.ndarray, sample_rate: int, title: str) -> None:
     """Write a PNG (or what `path`'s ending names) of audio [channels, samples]: waveform and log spectrogram.
+
+    A file that was there is replaced by a whole picture, or left as it was.
 
     Raises:
         OutputError: the ending is no picture format, or the file cannot be written.
@@ -31,21 +36,27 @@ def plot_audio(path: Path, audio: np.ndarray, sample_rate: int, title: str) -> N
     seconds = np.arange(audio.shape[1]) / sample_rate
     for channel, name in zip(audio, ("left", "right") if len(audio) == 2 else ("",) * len(audio)):
         above.plot(seconds, channel, linewidth=0.3, label=name, alpha=0.8)
-    above.set(title=title, ylabel="full scale", ylim=(-1, 1), xlim=(0, audio.shape[1] / sample_rate))
+    above.set_title(title, parse_math=False)  # a prompt may hold dollar signs
+    above.set(ylabel="full scale", ylim=(-1, 1), xlim=(0, audio.shape[1] / sample_rate))
     if len(audio) == 2:
         above.legend(loc="upper right")
     _spectrogram(below, audio.mean(axis=0), sample_rate)
     below.set(xlabel="seconds", ylabel="Hz", yscale="symlog", ylim=(0, sample_rate / 2))
+    picture = BytesIO()
     try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        path.unlink(missing_ok=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph")  # the title's: drawn as boxes where the font lacks them
+            figure.savefig(picture, format=path.suffix.removeprefix("."))
+    except ValueError as error:
         raise OutputError(f"cannot write the picture {path}: {error}; choose another --plot") from error
+    replace_file(path, picture.getvalue())
 
 
 def _spectrogram(axes: object, mono: np.ndarray, sample_rate: int) -> None:
     window = 2048
-    padded = np.pad(mono, (0, max(0, window - len(mono))))
+    padded = np.pad(mono, (0, max(0, 2 * window - len(mono))))
+    # Far below what is drawn: silence has no logarithm.
+    floor = 1e-9 * np.random.default_rng(0).standard_normal(len(padded))
     axes.specgram(  # type: ignore[attr-defined]
-        padded + 1e-9, NFFT=window, noverlap=window * 3 // 4, Fs=sample_rate, cmap="magma", vmin=-140, vmax=-40
+        padded + floor, NFFT=window, noverlap=window * 3 // 4, Fs=sample_rate, cmap="magma", vmin=-140, vmax=-40
     )

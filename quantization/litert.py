@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from quantization.recipe import FLOAT, Recipe, Rule
 from runtime_py.errors import UsageError
 
+# Operations that litert-quantizer calls otherwise than LiteRT does.
+QUANTIZER_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
+
 Entry = dict[str, object]
 """One entry of a litert-quantizer recipe, as in its JSON form."""
 
@@ -47,25 +50,20 @@ def rule_of(recipe: Recipe, submodule: str, operator: str, name: str) -> Rule:
 
 
 def _entry(layer: Layer, rule: Rule) -> Entry:
-    if rule.weights != "int8-channel":
+    if (rule.weights, rule.activations) != ("int8-channel", "int8-dynamic"):
         raise UsageError(
-            f"LiteRT cannot compute {layer.name} with {rule.weights} weights and {rule.activations} activations; "
-            "give it int8-channel weights in the recipe, or choose another"
+            f"LiteRT has no {layer.operator} with {rule.weights} weights and {rule.activations} activations, "
+            f"which the recipe gives {layer.name}; choose another recipe"
         )
-    dynamic = rule.activations == "int8-dynamic"
+    weights = {"num_bits": 8, "symmetric": True, "granularity": "CHANNELWISE", "dtype": "INT"}
     return {
         "regex": f"^{re.escape(layer.scope)};$",
-        "operation": layer.op,
+        "operation": QUANTIZER_NAMES.get(layer.op, layer.op),
         "algorithm_key": "min_max_uniform_quantize",
         "op_config": {
-            "weight_tensor_config": {
-                "num_bits": 8,
-                "symmetric": True,
-                "granularity": "CHANNELWISE",
-                "dtype": "INT",
-            },
-            # INTEGER: activations become int8 at run time. FLOAT: weights become floats again before they are used.
-            "compute_precision": "INTEGER" if dynamic else "FLOAT",
-            "explicit_dequantize": not dynamic,
+            "weight_tensor_config": weights,
+            # Together: the kernel makes its activations int8 as it runs, and multiplies in int8.
+            "compute_precision": "INTEGER",
+            "explicit_dequantize": False,
         },
     }

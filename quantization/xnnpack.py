@@ -1,8 +1,18 @@
-"""A recipe applied for XNNPACK: linears become int8 before export. It knows modules, not graphs."""
+"""A recipe applied for XNNPACK: linears before export, convolutions in the exported graph.
 
-from torch import nn
+It knows modules and their names, not what becomes of the graph.
+"""
+
+from typing import Any
+
+from torch import Tensor, fx, nn
 
 from quantization.recipe import Recipe, Rule
+from runtime_py.errors import UsageError
+
+QUANTIZED = ("int8-channel", "int8-dynamic")
+PLAIN = ("float32", "float32")
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
 
 def quantize_linears(module: nn.Module, submodule: str, recipe: Recipe) -> None:
@@ -15,18 +25,56 @@ def quantize_linears(module: nn.Module, submodule: str, recipe: Recipe) -> None:
     from torchao.quantization import Int8DynamicActivationIntxWeightConfig, quantize_
     from torchao.quantization.granularity import PerAxis
 
-    def wanted(candidate: nn.Module, name: str) -> bool:
-        if type(candidate) is not nn.Linear:
-            return False
-        rule = recipe.rule_for(submodule, "linear", name.removeprefix("module."))
-        _refuse_unknown(rule)
-        return rule.weights == "int8-channel"
-
+    wanted = {name for name, layer in _layers(module, (nn.Linear,)) if _quantizes(recipe, submodule, "linear", name)}
     config = Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int8, weight_granularity=PerAxis(0))
-    quantize_(module, config, filter_fn=wanted)
+    quantize_(module, config, filter_fn=lambda _, name: name in wanted)
 
 
-def _refuse_unknown(rule: Rule) -> None:
+def quantize_convolutions(
+    exported: fx.GraphModule, module: nn.Module, submodule: str, recipe: Recipe, example: dict[str, Tensor]
+) -> fx.GraphModule | None:
+    """`exported` with each two-dimensional convolution of `module` quantized for which the recipe has a rule.
+
+    None when there is none. Weights: symmetric int8, one scale per output channel. Activations: asymmetric
+    int8, one scale per tensor, chosen at run time: `example` only makes the observers run once.
+    """
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    convolutions = _layers(module, CONVOLUTIONS)
+    wanted = {name for name, _ in convolutions if _quantizes(recipe, submodule, "conv", name)}
+    if not wanted:
+        return None
+    quantizer = XNNPACKQuantizer()
+    quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True))
+    # Not by `set_module_name`: weights carry no module's name, and a pattern without one is passed over.
+    quantizer.set_filter_function(lambda node: node.op != "call_function" or _module_of(node) in wanted)
+    prepared = prepare_pt2e(exported, quantizer)
+    prepared(**example)
+    return convert_pt2e(prepared)
+
+
+def _module_of(node: fx.Node) -> str:
+    """The name of the innermost module that `node` was traced in."""
+    names = [name for name, _ in node.meta.get("nn_module_stack", {}).values()]
+    return str(names[-1]) if names else ""
+
+
+def _layers(module: nn.Module, kinds: tuple[type, ...]) -> list[tuple[str, Any]]:
+    return [(name, layer) for name, layer in module.named_modules() if type(layer) in kinds]
+
+
+def _quantizes(recipe: Recipe, submodule: str, operator: str, name: str) -> bool:
+    """Whether the recipe makes this layer int8; its name is that in the network, without our wrapper's."""
+    rule = recipe.rule_for(submodule, operator, name.removeprefix("module."))
     pair = (rule.weights, rule.activations)
-    if pair not in (("float32", "float32"), ("int8-channel", "int8-dynamic")):
-        raise ValueError(f"XNNPACK has no linear with weights {rule.weights} and activations {rule.activations}")
+    if pair not in (QUANTIZED, PLAIN):
+        raise UsageError(f"XNNPACK cannot compute {name} {_said(rule)}; give it int8-channel and int8-dynamic")
+    return pair == QUANTIZED
+
+
+def _said(rule: Rule) -> str:
+    return f"with {rule.weights} weights and {rule.activations} activations"

@@ -1,4 +1,4 @@
-"""Audio as samples and as WAV bytes. It knows nothing of how sound is made.
+"""Audio as samples and as WAV bytes, and back. It knows nothing of how sound is made.
 
 16-bit samples are round(x * 32767), half to even, clipped to -32768..32767; no dither, so that equal audio
 gives equal bytes.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime_py.errors import GenerationError, OutputError
+from runtime_py.errors import GenerationError, OutputError, UsageError
 
 PCM, IEEE_FLOAT = 1, 3
 FULL_SCALE = 32767
@@ -21,7 +21,10 @@ FULL_SCALE = 32767
 
 @dataclass(frozen=True, kw_only=True)
 class WavReport:
-    """What was written: `peak` before clipping (1 is full scale), `clipped` samples beyond it."""
+    """What was written: samples of each channel, the largest magnitude (1 is full scale), and what was cut off.
+
+    `clipped` counts, over all channels, the samples beyond full scale: none in a float file, which keeps them.
+    """
 
     path: Path
     channels: int
@@ -31,8 +34,15 @@ class WavReport:
 
 
 def trim(audio: np.ndarray, seconds: float, sample_rate: int) -> np.ndarray:
-    """The first round(seconds * sample_rate) samples of [channels, samples]."""
-    return audio[:, : round(seconds * sample_rate)]
+    """The first round(seconds * sample_rate) samples, half to even, of [channels, samples].
+
+    Raises:
+        GenerationError: there are fewer.
+    """
+    samples = round(seconds * sample_rate)
+    if audio.shape[1] < samples:
+        raise GenerationError(f"{audio.shape[1]} samples were made, {samples} are needed; run `edge-export verify`")
+    return audio[:, :samples]
 
 
 def wav_bytes(audio: np.ndarray, sample_rate: int, *, float32: bool = False) -> bytes:
@@ -79,13 +89,68 @@ def write_wav(path: Path, audio: np.ndarray, sample_rate: int, *, float32: bool 
     )
 
 
+def read_wav(path: Path) -> tuple[np.ndarray, int]:
+    """Samples, float32 [channels, samples], and sample rate in Hz of a WAV: 16-bit PCM or 32-bit IEEE float.
+
+    A 16-bit level is divided by 32767: what `write_wav` made comes back to half a level.
+
+    Raises:
+        UsageError: the file cannot be read, is truncated, or is another kind of WAV.
+    """
+    try:
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', error)}; name a WAV file") from error
+    try:
+        return _parse_wav(data)
+    except (ValueError, struct.error) as error:
+        raise UsageError(f"{path} is no WAV of 16-bit PCM or 32-bit float: {error}; convert it first") from error
+
+
+def _parse_wav(data: bytes) -> tuple[np.ndarray, int]:
+    chunks = _chunks(data)
+    for name in (b"fmt ", b"data"):
+        if name not in chunks:
+            raise ValueError(f"it has no {name.decode().strip()} chunk")
+    kind, channels, sample_rate, _, block, bits = struct.unpack_from("<HHIIHH", chunks[b"fmt "])
+    body = chunks[b"data"]
+    if (kind, bits) not in ((PCM, 16), (IEEE_FLOAT, 32)):
+        raise ValueError(f"its format is {kind} with {bits} bits")
+    if channels < 1 or sample_rate < 1 or block != channels * bits // 8:
+        raise ValueError(f"it says {channels} channels, {sample_rate} Hz and {block} bytes a sample")
+    if len(body) % block:
+        raise ValueError("its last sample is cut")
+    samples = np.frombuffer(body, "<i2" if kind == PCM else "<f4").reshape(-1, channels).T
+    return np.ascontiguousarray(samples / np.float32(FULL_SCALE) if kind == PCM else samples, np.float32), sample_rate
+
+
+def _chunks(data: bytes) -> dict[bytes, bytes]:
+    """The RIFF chunks by name; of two of one name the first. Each is padded to an even length."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        raise ValueError("it does not begin as RIFF WAVE")
+    found: dict[bytes, bytes] = {}
+    position = 12
+    while position < len(data):
+        name, size = struct.unpack_from("<4sI", data, position)
+        start, position = position + 8, position + 8 + size + size % 2
+        if start + size > len(data):
+            raise ValueError("it is truncated")
+        found.setdefault(name, data[start : start + size])
+    return found
+
+
 def replace_file(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one move; OutputError, and nothing left, when that fails."""
+    """Put `data` at `path` in one move; OutputError, and nothing left, when that fails.
+
+    Only a plain file is replaced: never a folder, nor a device such as /dev/null.
+    """
     temporary = None
     try:
         if path.is_dir():
             raise OutputError(f"{path} is a folder; name a file")
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path} is not a plain file; name another")
+        handle, name = tempfile.mkstemp(prefix=".edge-export-", dir=path.parent)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -96,6 +161,8 @@ def replace_file(path: Path, data: bytes) -> None:
     except OSError as error:
         advice = "free some space" if error.errno == errno.ENOSPC else "write elsewhere"
         raise OutputError(f"cannot write {path}: {error.strerror}; {advice}") from error
+    except ValueError as error:  # a zero byte in the name
+        raise OutputError(f"cannot write {str(path)!r}: {error}; write elsewhere") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime_py import strict_json
 from runtime_py.errors import BundleError
 
 MANIFEST_FILE = "manifest.json"
@@ -321,8 +322,8 @@ def parse_manifest(text: str) -> Manifest:
         ManifestError: not JSON, from a later version, or breaks the contract.
     """
     try:
-        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins)
-    except (json.JSONDecodeError, RecursionError) as error:
+        document = strict_json.parse(text)
+    except ValueError as error:
         raise ManifestError(f"is not valid JSON ({error}); rebuild the bundle") from error
     require(isinstance(document, dict), "", "is not a JSON object")
     version = document.get("schema_version")
@@ -340,17 +341,6 @@ def parse_manifest(text: str) -> Manifest:
 def dump_manifest(manifest: Manifest) -> str:
     """The JSON text of `manifest`: keys in the order of the contract, two spaces, a final newline."""
     return json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _refuse_constant(name: str) -> float:
-    raise ManifestError(f"holds {name}, which is not a number JSON allows")
-
-
-def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        require(keys.count(key) == 1, key, "is given twice")
-    return dict(pairs)
 
 
 def _read(kind: Any, value: Any, path: str) -> Any:

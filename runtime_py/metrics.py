@@ -1,4 +1,9 @@
-"""How far two arrays are apart: signal-to-noise ratio, largest error, and distance of log-mel spectra."""
+"""How far two arrays are apart: signal-to-noise ratio, largest error, and distance of log-mel spectra.
+
+It knows no thresholds: those are the recipe's.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -7,41 +12,86 @@ LOWEST_HZ = 30.0
 FLOOR_DB = -100.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """snr_db and max_error as the functions of those names give; range: the reference's largest less its least."""
+
+    snr_db: float
+    max_error: float
+    range: float
+
+
+def compare(reference: np.ndarray, actual: np.ndarray) -> Comparison:
+    """All that is said of two arrays of one shape; ValueError when the shapes differ."""
+    return Comparison(
+        snr_db=snr_db(reference, actual),
+        max_error=max_error(reference, actual),
+        range=float(np.ptp(reference)) if reference.size else 0.0,
+    )
+
+
 def snr_db(reference: np.ndarray, actual: np.ndarray) -> float:
-    """10 log10(sum reference^2 / sum (actual - reference)^2): inf when equal, -inf when not finite."""
-    reference, actual = reference.astype(np.float64), actual.astype(np.float64)
-    noise = float(np.square(actual - reference).sum())
+    """10 log10(sum reference^2 / sum (actual - reference)^2).
+
+    inf when equal; -inf when either holds NaN or infinity, or when the reference is silent and `actual` is not.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    error = _difference(reference, actual)
+    noise = float(np.square(error).sum())
     if not np.isfinite(noise):
         return -np.inf
     if noise == 0:
         return np.inf
-    signal = float(np.square(reference).sum())
+    signal = float(np.square(reference.astype(np.float64)).sum())
     return float(10 * np.log10(signal / noise)) if signal > 0 else -np.inf
 
 
 def max_error(reference: np.ndarray, actual: np.ndarray) -> float:
-    """The largest absolute difference; NaN when one is not finite."""
-    return float(np.abs(actual.astype(np.float64) - reference.astype(np.float64)).max(initial=0.0))
+    """The largest absolute difference; NaN when either holds NaN or infinity.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    largest = float(np.abs(_difference(reference, actual)).max(initial=0.0))
+    return largest if np.isfinite(largest) else np.nan
+
+
+def _difference(reference: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """actual - reference in float64; never broadcast, which would compare what does not belong together."""
+    if reference.shape != actual.shape:
+        raise ValueError(f"cannot compare shape {reference.shape} with {actual.shape}")
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        return np.subtract(actual, reference, dtype=np.float64)
 
 
 def log_mel_distance(reference: np.ndarray, actual: np.ndarray, sample_rate: int) -> float:
     """Mean absolute difference in dB of two log-mel spectrograms; both [channels, samples], full scale -1..1.
 
-    64 bands on the HTK mel scale (2595 log10(1 + f / 700)) from 30 Hz to half the sample rate, Hann windows
-    of 2048 every 512 samples; levels below -100 dB of full scale count as -100 dB.
+    Level = 10 log10(power) of 64 bands on the HTK mel scale, 2595 log10(1 + f / 700), from 30 Hz to half the
+    sample rate; Hann windows of 2048 every 512 samples, scaled so that a sine at full scale is 0 dB in its
+    bin; levels below -100 dB count as -100 dB. NaN when `actual` holds NaN or infinity.
+
+    Raises:
+        ValueError: the shapes differ.
     """
+    if reference.shape != actual.shape:
+        raise ValueError(f"cannot compare shape {reference.shape} with {actual.shape}")
     return float(np.mean(np.abs(log_mel(reference, sample_rate) - log_mel(actual, sample_rate))))
 
 
 def log_mel(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Log-mel spectrogram in dB of full scale, [channels, frames, bands]; short clips are padded to one window."""
-    padded = np.pad(audio, ((0, 0), (0, max(0, WINDOW - audio.shape[1]))))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW, axis=1)[:, ::HOP]
-    window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+    """Log-mel spectrogram in dB of full scale, [channels, frames, bands]; zeros fill up the last window."""
+    frames = 1 + -(-max(0, audio.shape[1] - WINDOW) // HOP)
+    padded = np.pad(audio, ((0, 0), (0, WINDOW + HOP * (frames - 1) - audio.shape[1])))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW, axis=1)[:, ::HOP]
+    hann = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
     filters = mel_filters(sample_rate)
-    scale = np.float32(2 / window.sum())
-    power = [np.square(np.abs(np.fft.rfft(channel * window)) * scale) @ filters.T for channel in frames]
-    return np.maximum(10 * np.log10(np.stack(power) + 1e-30), FLOOR_DB)
+    scale = np.float32(2 / hann.sum())
+    with np.errstate(invalid="ignore"):
+        power = [np.square(np.abs(np.fft.rfft(channel * hann)) * scale) @ filters.T for channel in windows]
+        return np.maximum(10 * np.log10(np.stack(power) + 1e-30), FLOOR_DB)
 
 
 def mel_filters(sample_rate: int) -> np.ndarray:

@@ -17,7 +17,9 @@ MAX_SEED = 2**32 - 1
 class TorchRandom:
     """The generator that `torch.manual_seed(seed)` sets up, and its `torch.randn` in float32.
 
-    MT19937 (Matsumoto and Nishimura 1998) seeded with 32 bits. Draws continue where the last one stopped.
+    MT19937 (Matsumoto and Nishimura 1998) seeded with 32 bits by init_genrand. Draws continue where the last
+    one stopped. The transforms are those of PyTorch's ATen/native/cpu/DistributionTemplates.h (normal_fill)
+    and ATen/core/DistributionsHelper.h (normal_distribution).
 
     Raises:
         UsageError: a seed outside 0..2**32-1: PyTorch's generator keeps 32 bits, and two seeds must not give
@@ -25,9 +27,11 @@ class TorchRandom:
     """
 
     def __init__(self, seed: int) -> None:
-        if not 0 <= seed <= MAX_SEED:
+        if not isinstance(seed, int | np.integer) or not 0 <= seed <= MAX_SEED:
             raise UsageError(f"seed is {seed}, expected 0 to {MAX_SEED}")
-        self._bits = np.random.RandomState(seed)._bit_generator  # its integer seeding is MT19937's own
+        self._bits = np.random.MT19937()
+        # RandomState seeds with init_genrand; MT19937(seed) hashes the seed first
+        self._bits.state = np.random.RandomState(int(seed)).get_state(legacy=False)  # type: ignore[assignment]
         self._spare: float | None = None
 
     def randn(self, *shape: int) -> np.ndarray:
@@ -37,7 +41,10 @@ class TorchRandom:
         return flat.reshape(shape)
 
     def _blocks(self, count: int) -> np.ndarray:
-        """At least 16 numbers: uniforms for all, transformed in blocks; a ragged end is drawn afresh."""
+        """At least 16 numbers: uniforms for all, transformed in blocks.
+
+        Of a count that 16 does not divide, the last 16 numbers are drawn afresh, over the end of the blocks.
+        """
         values = self._uniform(count)
         whole = count - count % BLOCK
         values[:whole] = _box_muller(values[:whole])
@@ -51,10 +58,14 @@ class TorchRandom:
         return raw.astype(np.float32) * np.float32(2.0**-24)
 
     def _singles(self, count: int) -> np.ndarray:
-        """Fewer than 16 numbers: one by one in double precision, the second of each pair kept for later."""
+        """Fewer than 16 numbers: one by one in double precision, the second of each pair kept for later.
+
+        The kept one waits through draws of 16 and more.
+        """
         return np.array([self._single() for _ in range(count)], np.float32)
 
     def _single(self) -> float:
+        """Box and Muller: sqrt(-2 ln(1 - u')) times cos(2 pi u) now and sin(2 pi u) next, u drawn before u'."""
         if self._spare is not None:
             value, self._spare = self._spare, None
             return value

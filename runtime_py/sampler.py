@@ -19,9 +19,10 @@ Velocity = Callable[[np.ndarray, np.float32], np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step: the latent that entered it, the velocity there, and the clean latent it points to."""
+    """One step: the latent that entered it at `sigma`, the velocity there, and the clean latent it points to."""
 
     index: int
+    sigma: float
     latent: np.ndarray
     velocity: np.ndarray
     clean: np.ndarray
@@ -44,18 +45,20 @@ def pingpong(velocity: Velocity, noise: Iterator[np.ndarray], schedule: np.ndarr
     """Steps along `schedule` (float32, falling from 1 to 0); the last step's `clean` is the result.
 
     clean = latent - sigma velocity; latent = (1 - next) clean + next noise (arXiv 2505.08175, section 3.4).
-    `noise` gives one draw to start and one after each step but the last, whose noise would be times zero.
+    All in float32. `noise` is drawn from once to start and once after each step but the last, whose noise
+    would be times zero, and only when the next step is asked for.
 
     Raises:
-        GenerationError: the velocity is NaN or infinite.
+        GenerationError: the velocity is NaN or infinite; the message names the step, counted from 1.
     """
     one = np.float32(1)
+    schedule = schedule.astype(np.float32)
     latent = next(noise)
     for index, (sigma, following) in enumerate(pairwise(schedule)):
         moving = velocity(latent, sigma)
         if not np.isfinite(moving).all():
             raise GenerationError(f"the dit returned NaN or infinity in step {index + 1}; run `edge-export verify`")
         clean = latent - sigma * moving
-        yield Step(index=index, latent=latent, velocity=moving, clean=clean)
+        yield Step(index=index, sigma=float(sigma), latent=latent, velocity=moving, clean=clean)
         if following > 0:
             latent = (one - following) * clean + following * next(noise)

@@ -8,10 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from torch import fx
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
 
 from edge_export.backends.backend import Compiled, check_ports
-from edge_export.errors import BuildError, MissingDependency
+from edge_export.errors import BuildError, EdgeExportError, MissingDependency
 from edge_export.submodules.submodule import Part, Port
 from quantization.recipe import Recipe
 from runtime_py.errors import first_line
@@ -39,7 +41,7 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
                 program.write_to_file(file)
             del lowered, program
             inputs, outputs = _interface(out, part)
-    except (BuildError, OSError, MemoryError):
+    except (EdgeExportError, OSError, MemoryError):
         raise
     except Exception as error:  # a toolchain raises whatever its passes run into
         raise BuildError(f"ExecuTorch could not compile the {part.name}: {first_line(error)}") from error
@@ -48,21 +50,26 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
 
 def _lower(part: Part, recipe: Recipe) -> Any:
     """quantize -> export -> edge dialect -> XNNPACK delegates."""
-    import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
-    from quantization.xnnpack import quantize_linears
+    from quantization.xnnpack import quantize_convolutions, quantize_linears
 
+    example = part.example_inputs()
     quantize_linears(part.module, part.name, recipe)
-    with torch.no_grad():
-        exported = torch.export.export(part.module, (), kwargs=part.example_inputs(), strict=False)
+    exported = _export(part.module, example)
+    quantized = quantize_convolutions(exported.module(), part.module, part.name, recipe, example)
     return to_edge_transform_and_lower(
-        exported,
+        exported if quantized is None else _export(quantized, example),
         partitioner=[XnnpackPartitioner()],
         # The validity check costs a pass over every node and refuses nothing that lowering would not.
         compile_config=EdgeCompileConfig(_check_ir_validity=False),
     )
+
+
+def _export(module: nn.Module, example: dict[str, Tensor]) -> ExportedProgram:
+    with torch.no_grad():
+        return torch.export.export(module, (), kwargs=example, strict=False)
 
 
 def _graph_spec(top: fx.GraphModule) -> GraphSpec:

@@ -5,7 +5,7 @@ nothing of bundles.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from edge_export.backends.backend import Compiled
+from edge_export.backends.backend import Compiled, check_ports
 from edge_export.backends.litert_graph import graph_spec, layer_operators, layers_in, open_graph, weights_dtypes
 from edge_export.errors import BuildError, BundleError, EdgeExportError, MissingDependency
-from edge_export.submodules.submodule import Named, Part, Port
+from edge_export.submodules.submodule import Named, Part
 from quantization.litert import Entry, Layer, litert_recipe, rule_of
 from quantization.recipe import FLOAT, Recipe
 from runtime_py.engines.litert import interface, only_signature, open_model
 from runtime_py.errors import first_line
-from runtime_py.manifest import TensorSpec
 from runtime_py.metrics import snr_db
 from runtime_py.quiet import quiet
 
@@ -34,6 +33,7 @@ PACKAGES = ("torch", "litert-torch", "litert-converter", "litert-quantizer", "ai
 # Far below what a sound program reaches and far above what one with two tensors swapped does.
 FLOAT_DB, QUANTIZED_DB = 60.0, 10.0
 TRIAL_SECONDS = 20.0
+QUANTIZER_BYTES = 32 << 20
 
 
 class NamedOutputs(nn.Module):
@@ -71,7 +71,7 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
     with _told_in_one_line(part):
         interpreter = open_model(out)
         compiled = _describe(interpreter, part)
-        _check_weights(interpreter, part, layers)
+        _check_weights(interpreter, part, recipe, layers)
         _try(interpreter, part, least_db=QUANTIZED_DB if layers else FLOAT_DB)
     return compiled
 
@@ -125,14 +125,26 @@ def _layers_to_quantize(program: bytes, part: Part, traced: nn.Module, recipe: R
     }
     if not asked:
         return ()
+    _refuse(part, recipe, _too_large(network, asked), "of over 32 MiB, where litert-quantizer fails")
     layers = tuple(layer for layer in layers_in(open_graph(program), traced, network) if layer.name in asked)
-    lost = sorted(asked - {layer.name for layer in layers})
-    if lost:
-        raise BuildError(
-            f"{part.name}: recipe {recipe.name} quantizes {', '.join(lost)}, not to be found in the converted graph; "
-            "leave it in float32 with a rule of its own, or report this"
-        )
+    _refuse(part, recipe, asked - {layer.name for layer in layers}, "not to be told in the converted graph")
     return layers
+
+
+def _too_large(network: nn.Module, names: Iterable[str]) -> set[str]:
+    """Convolutions that litert-quantizer 0.11 cannot quantize: it takes large weights in slices of two dimensions."""
+    weights = {name: network.get_submodule(name).get_parameter("weight") for name in names}
+    return {name for name, weight in weights.items() if weight.ndim > 2 and weight.nbytes > QUANTIZER_BYTES}
+
+
+def _refuse(part: Part, recipe: Recipe, names: Iterable[str], problem: str) -> None:
+    """A layer that cannot be quantized is no layer to leave in float32 silently."""
+    if all_names := sorted(names):
+        more = f" and {len(all_names) - 3} more" if len(all_names) > 3 else ""
+        raise BuildError(
+            f"{part.name}: recipe {recipe.name} quantizes {', '.join(all_names[:3])}{more}: {problem}; "
+            "give it a float32 rule before that one, or use --backend executorch"
+        )
 
 
 def _quantize(program: bytes, recipe: list[Entry]) -> bytes:
@@ -146,33 +158,16 @@ def _describe(interpreter: "Interpreter", part: Part) -> Compiled:
     """Interface and graph as written; BuildError when the interface is not the part's."""
     inputs, outputs = interface(interpreter)
     return Compiled(
-        inputs=_in_order_of(part, part.inputs, inputs),
-        outputs=_in_order_of(part, part.outputs, outputs),
+        inputs=check_ports(part.name, "inputs", part.inputs, list(inputs)),
+        outputs=check_ports(part.name, "outputs", part.outputs, list(outputs)),
         graph=graph_spec(interpreter),
     )
 
 
-def _in_order_of(part: Part, ports: Sequence[Port], found: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-    by_name = {spec.name: spec for spec in found}
-    for port in ports:
-        spec = by_name.get(port.name)
-        if spec is None or (spec.dtype, spec.shape) != (port.dtype, port.shape):
-            became = f"{spec.dtype}{list(spec.shape)}" if spec else "missing"
-            raise BuildError(
-                f"{part.name}: {port.name} of {port.dtype}{list(port.shape)} is {became} in the compiled program"
-            )
-    if len(found) != len(ports):
-        extra = sorted(by_name.keys() - {port.name for port in ports})
-        raise BuildError(f"{part.name}: the compiled program has more tensors than the network: {', '.join(extra)}")
-    return tuple(by_name[port.name] for port in ports)
-
-
-def _check_weights(interpreter: "Interpreter", part: Part, layers: Iterable[Layer]) -> None:
-    """litert-quantizer passes over what it does not support; a recipe is not a wish."""
+def _check_weights(interpreter: "Interpreter", part: Part, recipe: Recipe, layers: Iterable[Layer]) -> None:
     dtypes = weights_dtypes(interpreter)
-    kept = [layer.name for layer in layers if dtypes.get(layer.scope) != "int8"]
-    if kept:
-        raise BuildError(f"{part.name}: litert-quantizer left {', '.join(kept)} in float32; report this")
+    passed_over = {layer.name for layer in layers if dtypes[layer.scope] != "int8"}
+    _refuse(part, recipe, passed_over, "passed over by litert-quantizer")
 
 
 def _try(interpreter: "Interpreter", part: Part, least_db: float) -> None:
@@ -180,7 +175,7 @@ def _try(interpreter: "Interpreter", part: Part, least_db: float) -> None:
 
     A program so slow that the network, slower still, would take minutes is left to the bundle's own proof.
     """
-    inputs = _trial_inputs(part)
+    inputs = part.example_inputs()
     start = time.monotonic()
     made = only_signature(interpreter)(**{name: tensor.numpy() for name, tensor in inputs.items()})
     if time.monotonic() - start > TRIAL_SECONDS:
@@ -194,11 +189,3 @@ def _try(interpreter: "Interpreter", part: Part, least_db: float) -> None:
                 f"{part.name}: {port.name} of the compiled program is {found:.1f} dB from the network's, "
                 f"expected {least_db:g} at least; report this"
             )
-
-
-def _trial_inputs(part: Part) -> dict[str, Tensor]:
-    """The example inputs, floats brought into 0..1: what every input takes, a mask too."""
-    return {
-        name: tensor.clamp(0, 1) if tensor.is_floating_point() else tensor
-        for name, tensor in part.example_inputs().items()
-    }

@@ -4,13 +4,13 @@ Strict inside "model": a setting this network does not have is refused, never ig
 change the sound. It knows no tensors.
 """
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_export.errors import CheckpointError
+from runtime_py import strict_json
 
 CONFIG_FILE = "model_config.json"
 MAX_CONFIG_BYTES = 1 << 20
@@ -181,12 +181,12 @@ def read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise CheckpointError(f"{path} is larger than {MAX_CONFIG_BYTES >> 20} MiB; that is no model config")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return strict_json.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
             f"{path} is missing; a checkpoint has {CONFIG_FILE}, model.safetensors and its T5 folder"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}); fetch it again") from error
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error

@@ -57,8 +57,8 @@ class FlatDecoder(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         x = latent * self.latent_scale if self.scaled else latent
-        audio = self.layers(x.reshape(1, x.shape[1], 1, x.shape[2]))
-        return audio.reshape(1, audio.shape[1], audio.shape[3])
+        # Not a reshape: quantization would be moved before it, onto three dimensions, where XNNPACK fails.
+        return self.layers(x.unsqueeze(2)).squeeze(2)
 
 
 def _conv2d(conv: nn.Conv1d) -> nn.Conv2d:

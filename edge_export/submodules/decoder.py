@@ -19,5 +19,5 @@ DECODER = Submodule(
     load=lambda checkpoint: checkpoint.decoder(),
     inputs=_inputs,
     outputs=_outputs,
-    rewrites=(Rewrite(name="decoder in two dimensions", apply=decoder_in_two_dimensions, backends=("executorch",)),),
+    rewrites=(Rewrite(name="decoder in two dimensions", apply=decoder_in_two_dimensions),),
 )

@@ -1,0 +1,181 @@
+"""The table of submodules, and what rewriting one promises: same numbers, published module untouched."""
+
+import inspect
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edge_export.checkpoint import Checkpoint, open_checkpoint
+from edge_export.model.autoencoder import Decoder
+from edge_export.model.conditioner import Conditioner
+from edge_export.model.config import ModelConfig
+from edge_export.model.dit import Dit
+from edge_export.submodules import SUBMODULES, Part, Port, Rewrite, Submodule, rewrite
+from tests.edge_export.networks import CONFIG, assert_same, config_with, randomized
+
+MODULES = {
+    "conditioner": lambda config: Conditioner(config.conditioner),
+    "dit": lambda config: Dit(config.dit),
+    "decoder": lambda config: Decoder(config.decoder, config.latent_scale),
+}
+# These pass through every rewrite as they are.
+SHARED = {
+    "conditioner": "prompt.t5.shared.weight",
+    "dit": "transformer.layers.0.ff.ff.2.weight",
+    "decoder": "layers.0.weight",
+}
+VARIANTS = {
+    "as published": {},
+    "three heads of 128, l2": {"dit": {"embed_dim": 384, "qk_norm": "l2"}},
+    "one head, no norm": {"dit": {"embed_dim": 64, "num_heads": 1, "qk_norm": "none"}},
+    "two queries a key": {"dit": {"num_heads": 6, "project_cond_tokens": False}},
+    "gated t5 as wide as the conditioning": {"t5": {"gated": True, "d_model": 96}},
+    "elu, tanh, scaled": {"decoder": {"use_snake": False, "final_tanh": True}, "latent_scale": 0.41},
+}
+each = pytest.mark.parametrize("name", list(MODULES))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(oracle) -> Checkpoint:
+    return open_checkpoint(oracle)
+
+
+def published(name: str, config: ModelConfig = CONFIG) -> nn.Module:
+    return randomized(MODULES[name](config))
+
+
+def inputs_of(name: str, config: ModelConfig = CONFIG) -> dict[str, Tensor]:
+    """Inputs as at run time: a padded prompt, a sigma between 0 and 1."""
+    part = rewrite(SUBMODULES[name], published(name, config), config, "executorch")
+    inputs = part.example_inputs()
+    if name == "conditioner":
+        tokens = config.conditioner.tokens
+        inputs["prompt_mask"] = (torch.arange(tokens) < 9).float()[None]
+        inputs["input_ids"] = (torch.arange(tokens, dtype=torch.int32)[None] + 1) * inputs["prompt_mask"].int()
+        inputs["seconds"] = torch.tensor([7.0])
+    if name == "dit":
+        inputs["sigma"] = torch.tensor([0.6])
+    return inputs
+
+
+def outputs_of(module: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    with torch.inference_mode():
+        made = module(*inputs.values())
+    return made if isinstance(made, tuple) else (made,)
+
+
+def described(tensors: dict[str, Tensor]) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    return {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+
+
+def declared(ports: tuple[Port, ...]) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    return {port.name: (port.torch_dtype, port.shape) for port in ports}
+
+
+def test_the_table_is_in_the_order_they_run():
+    assert list(SUBMODULES) == ["conditioner", "dit", "decoder"]
+    assert all(submodule.name == name for name, submodule in SUBMODULES.items())
+
+
+def test_what_the_conditioner_gives_the_dit_takes_by_name():
+    given, taken = declared(SUBMODULES["conditioner"].outputs(CONFIG)), declared(SUBMODULES["dit"].inputs(CONFIG))
+    assert list(given) == ["cross_attn_cond", "global_cond"]
+    assert given.items() <= taken.items()
+
+
+def test_the_dit_gives_and_takes_the_latent_that_the_decoder_takes():
+    dit, decoder = SUBMODULES["dit"], SUBMODULES["decoder"]
+    assert declared(dit.inputs(CONFIG))["latent"] == declared(decoder.inputs(CONFIG))["latent"]
+    assert declared(dit.outputs(CONFIG))["velocity"] == declared(decoder.inputs(CONFIG))["latent"]
+
+
+@each
+def test_the_ports_are_what_the_oracles_modules_take_and_give(checkpoint, name):
+    submodule, config = SUBMODULES[name], checkpoint.config
+    module = submodule.load(checkpoint)
+    ports = submodule.inputs(config)
+    assert [port.name for port in ports] == list(inspect.signature(module.forward).parameters)
+    inputs = Part(name=name, module=module, inputs=ports, outputs=submodule.outputs(config)).example_inputs()
+    assert described(inputs) == declared(ports)
+    names = [port.name for port in submodule.outputs(config)]
+    assert described(dict(zip(names, outputs_of(module, inputs), strict=True))) == declared(submodule.outputs(config))
+
+
+@each
+def test_example_inputs_are_the_same_every_time(name):
+    part = rewrite(SUBMODULES[name], published(name), CONFIG, "executorch")
+    first, second = part.example_inputs(), part.example_inputs()
+    torch.rand(3)
+    assert list(first) == [port.name for port in part.inputs]
+    assert all(torch.equal(first[port], second[port]) for port in first)
+
+
+def test_example_inputs_of_one_shape_differ():
+    """Two inputs that were swapped must not look alike."""
+    ports = tuple(Port(name=name, dtype="float32", shape=(4,)) for name in ("a", "b"))
+    made = Part(name="x", module=nn.Identity(), inputs=ports, outputs=()).example_inputs()
+    assert not torch.equal(made["a"], made["b"])
+
+
+@each
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_all_rewrites_together_keep_the_numbers(name, variant):
+    config = config_with(**VARIANTS[variant])
+    module, inputs = published(name, config), inputs_of(name, config)
+    part = rewrite(SUBMODULES[name], module, config, "executorch")
+    with torch.inference_mode():
+        after = part.module(**inputs)
+    for before, made in zip(outputs_of(module, inputs), after, strict=True):
+        assert_same(before, made)
+
+
+@each
+def test_inputs_are_bound_by_name(name):
+    part, inputs = rewrite(SUBMODULES[name], published(name), CONFIG, "executorch"), inputs_of(name)
+    turned_round = dict(reversed(inputs.items()))
+    with torch.inference_mode():
+        pairs = zip(part.module(**inputs), part.module(**turned_round), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
+@each
+def test_the_published_module_is_left_as_it_is(name):
+    module, inputs = published(name), inputs_of(name)
+    structure, outputs = str(module), outputs_of(module, inputs)
+    tensors = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    rewrite(SUBMODULES[name], module, CONFIG, "executorch")
+    assert str(module) == structure
+    assert list(module.state_dict()) == list(tensors)
+    assert all(torch.equal(module.state_dict()[key], tensor) for key, tensor in tensors.items())
+    assert all(torch.equal(*pair) for pair in zip(outputs_of(module, inputs), outputs, strict=True))
+
+
+@each
+def test_weights_are_shared_and_not_copied(name):
+    module = published(name)
+    part = rewrite(SUBMODULES[name], module, CONFIG, "executorch")
+    places = {tensor.data_ptr() for tensor in (*part.module.parameters(), *part.module.buffers())}
+    assert module.get_parameter(SHARED[name]).data_ptr() in places
+
+
+def test_a_rewrite_for_another_backend_is_left_out_and_the_rest_keep_their_order():
+    applied: list[str] = []
+
+    def step(name: str, *backends: str) -> Rewrite:
+        def apply(module: nn.Module, config: ModelConfig) -> nn.Module:
+            assert config is CONFIG
+            applied.append(name)
+            return module
+
+        return Rewrite(name=name, apply=apply, backends=backends)
+
+    submodule = Submodule(
+        name="x",
+        load=lambda _: nn.Identity(),
+        inputs=lambda _: (Port(name="a", dtype="float32", shape=(1,)),),
+        outputs=lambda _: (Port(name="b", dtype="float32", shape=(1,)),),
+        rewrites=(step("one"), step("two", "litert"), step("three", "litert", "executorch"), step("four")),
+    )
+    rewrite(submodule, nn.Identity(), CONFIG, "executorch")
+    assert applied == ["one", "three", "four"]
