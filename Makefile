@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_PROMPT := warm arpeggios on house beats 120BPM
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test lint format bench clean
 
 setup: $(VENV)/.installed
 
@@ -29,6 +29,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Half an hour and 10 GB of disk; a command that was measured before is not run again.
+bench: setup
+	$(BIN)/python -m benchmarks.published --work build/published
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -156,6 +156,7 @@ def run(
         read_tokenizer,
     )
 
+    prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a shell may pass any bytes
     _check_output(out)
     _check_threads(threads)
     if plot is not None:

@@ -3,11 +3,14 @@
 import warnings
 from io import BytesIO
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 
 from edge_export.errors import MissingDependency, OutputError
 from runtime_py.audio import replace_file
+
+LOWEST_HZ = 30
 
 
 def require_plots() -> None:
@@ -36,12 +39,13 @@ def plot_audio(path: Path, audio: np.ndarray, sample_rate: int, title: str) -> N
     seconds = np.arange(audio.shape[1]) / sample_rate
     for channel, name in zip(audio, ("left", "right") if len(audio) == 2 else ("",) * len(audio)):
         above.plot(seconds, channel, linewidth=0.3, label=name, alpha=0.8)
-    above.set_title(title, parse_math=False)  # a prompt may hold dollar signs
+    above.set_title(_shown(title), parse_math=False)  # a prompt may hold dollar signs
     above.set(ylabel="full scale", ylim=(-1, 1), xlim=(0, audio.shape[1] / sample_rate))
     if len(audio) == 2:
         above.legend(loc="upper right")
     _spectrogram(below, audio.mean(axis=0), sample_rate)
-    below.set(xlabel="seconds", ylabel="Hz", yscale="symlog", ylim=(0, sample_rate / 2))
+    below.set(xlabel="seconds", ylabel="Hz", yscale="log", ylim=(LOWEST_HZ, sample_rate / 2))
+    below.set_xlim(0, audio.shape[1] / sample_rate)
     picture = BytesIO()
     try:
         with warnings.catch_warnings():
@@ -50,6 +54,11 @@ def plot_audio(path: Path, audio: np.ndarray, sample_rate: int, title: str) -> N
     except ValueError as error:
         raise OutputError(f"cannot write the picture {path}: {error}; choose another --plot") from error
     replace_file(path, picture.getvalue())
+
+
+def _shown(title: str) -> str:
+    """One printable line of bearable length."""
+    return shorten("".join(character if character.isprintable() else " " for character in title), 90)
 
 
 def _spectrogram(axes: object, mono: np.ndarray, sample_rate: int) -> None:

@@ -131,7 +131,7 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     position = 12
     while position < len(data):
-        name, size = struct.unpack_from("<4sI", data, position)
+        name, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
         start, position = position + 8, position + 8 + size + size % 2
         if start + size > len(data):
             raise ValueError("it is truncated")

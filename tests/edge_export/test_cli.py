@@ -210,11 +210,14 @@ def test_run_refuses_what_makes_no_sound(edge_export, bundle, tmp_path, options,
         ("a very long prompt " * 550, "the model reads 63: the rest is not heard"),
         ("🎹 drums 🥁", "unknown to the model"),
         ("drums\0and\x1bbass", None),
+        ("bytes of another encoding: \udcff", None),
     ],
 )
 def test_odd_prompts_are_played_and_what_was_not_heard_is_said(edge_export, bundle, tmp_path, prompt, note):
-    result = edge_export("run", bundle, "--prompt", prompt, "--seconds", 0.1, "--out", tmp_path / "a.wav")
+    outputs = ("--out", tmp_path / "a.wav", "--plot", tmp_path / "a.png", "--json")
+    result = edge_export("run", bundle, "--prompt", prompt, "--seconds", 0.1, *outputs)
     assert result.code == 0
+    assert json.loads(result.out)["samples"] == 4410
     assert soundfile.info(tmp_path / "a.wav").frames == 4410
     assert note is None or note in result.err
 
