@@ -121,6 +121,7 @@ def main() -> None:
     for name, (arguments, shown, output) in commands(work).items():
         if name not in results["commands"] or not output.exists():
             results["commands"][name] = asdict(measure(arguments, shown, output))
+            RESULTS.parent.mkdir(exist_ok=True)
             RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     write_document(results)
 

@@ -5,6 +5,7 @@ Quantized by source transform before export; everything XNNPACK can take is dele
 
 from collections import Counter
 from importlib.util import find_spec
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.export import ExportedProgram
 
 from edge_export.backends.backend import Compiled, check_ports
 from edge_export.errors import BuildError, EdgeExportError, MissingDependency
-from edge_export.submodules.submodule import Part, Port
+from edge_export.submodules.submodule import Part
 from quantization.recipe import Recipe
 from runtime_py.errors import first_line
 from runtime_py.manifest import GraphSpec, TensorSpec
@@ -35,12 +36,13 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
     try:
         with quiet():
             lowered = _lower(part, recipe)
+            names = tuple(lowered.exported_program().graph_signature.user_inputs)
             graph = _graph_spec(lowered.exported_program().graph_module)
             program = lowered.to_executorch()
             with out.open("wb") as file:
                 program.write_to_file(file)
             del lowered, program
-            inputs, outputs = _interface(out, part)
+            inputs, outputs = _interface(out, part, names)
     except (EdgeExportError, OSError, MemoryError):
         raise
     except Exception as error:  # a toolchain raises whatever its passes run into
@@ -95,31 +97,35 @@ def _operator(node: fx.Node) -> str:
     return str(getattr(node.target, "__name__", node.target))
 
 
-def _interface(path: Path, part: Part) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """What the written program says of its inputs and outputs, held against the part's."""
+def _interface(
+    path: Path, part: Part, traced: tuple[str, ...]
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """What the written program says of its inputs and outputs, held against the part's.
+
+    The file keeps no names. Its inputs stand in the order of the lowered graph's, which are named in `traced`;
+    its outputs in that of the tuple that the part returns.
+    """
     from executorch.runtime import Runtime
 
-    method = Runtime.get().load_program(path).load_method(METHOD)
-    if method is None:
-        raise BuildError(f"the compiled {part.name} has no method {METHOD!r}")
-    meta = method.metadata
+    # Not `load_method`, which would plan the memory of the whole part.
+    meta = Runtime.get().load_program(path).metadata(METHOD)
     found_inputs = [meta.input_tensor_meta(index) for index in range(meta.num_inputs())]
     found_outputs = [meta.output_tensor_meta(index) for index in range(meta.num_outputs())]
+    returned = tuple(port.name for port in part.outputs)
     return (
-        check_ports(part.name, "inputs", part.inputs, _described(part.inputs, found_inputs)),
-        check_ports(part.name, "outputs", part.outputs, _described(part.outputs, found_outputs)),
+        check_ports(part.name, "inputs", part.inputs, _described(traced, found_inputs)),
+        check_ports(part.name, "outputs", part.outputs, _described(returned, found_outputs)),
     )
 
 
-def _described(ports: tuple[Port, ...], metas: list[Any]) -> list[TensorSpec]:
-    """ExecuTorch keeps no names: the order of a program's tensors is that of the traced signature."""
-    names = [port.name for port in ports] + [""] * (len(metas) - len(ports))
+def _described(names: tuple[str, ...], metas: list[Any]) -> list[TensorSpec]:
+    """A tensor beyond the names gets none: it is one too many, and refused as that."""
     return [
         TensorSpec(
-            name=names[position],
+            name=name,
             position=position,
             dtype=DTYPES.get(int(meta.dtype()), str(meta.dtype())),
             shape=tuple(meta.sizes()),
         )
-        for position, meta in enumerate(metas)
+        for position, (name, meta) in enumerate(zip(chain(names, repeat("")), metas))
     ]

@@ -69,13 +69,15 @@ class FlatCrossAttention(nn.Module):
             heads_first(project(source), self.head_dim)
             for project, source in ((self.to_q, x), (self.to_k, context), (self.to_v, context))
         )
-        return self.to_out(heads_last(self.attend(self.q_norm(q), self._repeat(self.k_norm(k)), self._repeat(v))))
+        attended = self.attend(self._stack(self.q_norm(q)), self.k_norm(k), v)
+        return self.to_out(heads_last(self._unstack(attended, x.shape[1])))
 
-    def _repeat(self, x: Tensor) -> Tensor:
-        """Each head as many times as queries share it."""
-        if self.repeats == 1:
-            return x
-        return torch.cat([x[head : head + 1] for head in range(x.shape[0]) for _ in range(self.repeats)])
+    def _stack(self, q: Tensor) -> Tensor:
+        """Heads that share a key, which are neighbours, as one head of `repeats` times the queries."""
+        return q if self.repeats == 1 else q.reshape(-1, self.repeats * q.shape[1], self.head_dim)
+
+    def _unstack(self, x: Tensor, tokens: int) -> Tensor:
+        return x if self.repeats == 1 else x.reshape(-1, tokens, self.head_dim)
 
 
 class FlatT5Attention(nn.Module):

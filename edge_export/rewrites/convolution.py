@@ -56,9 +56,9 @@ class FlatDecoder(nn.Module):
         self.scaled = published.latent_scale != 1.0
 
     def forward(self, latent: Tensor) -> Tensor:
-        x = latent * self.latent_scale if self.scaled else latent
         # Not a reshape: quantization would be moved before it, onto three dimensions, where XNNPACK fails.
-        return self.layers(x.unsqueeze(2)).squeeze(2)
+        x = latent.unsqueeze(2)
+        return self.layers(x * self.latent_scale if self.scaled else x).squeeze(2)
 
 
 def _conv2d(conv: nn.Conv1d) -> nn.Conv2d:

@@ -3,6 +3,7 @@
 from edge_export.model.config import ModelConfig
 from edge_export.rewrites.attention import attention_in_three_dimensions
 from edge_export.rewrites.embeddings import embeddings_as_linears
+from edge_export.rewrites.gelu import gelu_by_sigmoid
 from edge_export.rewrites.layer_norm import layer_norm_as_linear
 from edge_export.submodules.submodule import Port, Rewrite, Submodule
 
@@ -34,6 +35,8 @@ CONDITIONER = Submodule(
         # First: it reads the position bias from T5's own attention, which the next one replaces.
         Rewrite(name="embeddings as linears", apply=embeddings_as_linears),
         Rewrite(name="attention in three dimensions", apply=attention_in_three_dimensions),
+        # These two touch what no other does, and could stand anywhere. LiteRT has the tanh form itself.
+        Rewrite(name="gelu by sigmoid", apply=gelu_by_sigmoid, backends=("executorch",)),
         Rewrite(name="layer norm as linear", apply=layer_norm_as_linear),
     ),
 )

@@ -12,6 +12,8 @@ from runtime_py.manifest import ProgramSpec, TensorSpec
 from runtime_py.quiet import quiet
 
 METHOD = "forward"
+# Bytes 4 to 8 of a program. The bindings end the whole process when they meet others that are no UTF-8.
+IDENTIFIER = b"ET12"
 # executorch's ScalarType numbers, from its schema
 DTYPES = {3: "int32", 4: "int64", 5: "float16", 6: "float32"}
 
@@ -58,18 +60,29 @@ def load(path: Path, spec: ProgramSpec, *, threads: int | None = None) -> Execut
         ) from error
     if threads is not None:
         _set_threads(threads)
+    _check_identifier(path)
     try:
         with quiet():
             program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)
             method = program.load_method(METHOD)
+    except KeyError as error:
+        raise BundleError(f"{path} has no method {METHOD!r}; rebuild the bundle") from error
     except (RuntimeError, ValueError, TypeError) as error:
         raise BundleError(f"{path} is no program for ExecuTorch ({first_line(error)}); rebuild the bundle") from error
-    if method is None:
-        raise BundleError(f"{path} has no method {METHOD!r}; rebuild the bundle")
     meta = method.metadata
     _compare(path, "inputs", spec.inputs, [meta.input_tensor_meta(index) for index in range(meta.num_inputs())])
     _compare(path, "outputs", spec.outputs, [meta.output_tensor_meta(index) for index in range(meta.num_outputs())])
     return ExecutorchProgram(method, spec)
+
+
+def _check_identifier(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            found = file.read(8)[4:]
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}; rebuild the bundle") from error
+    if found != IDENTIFIER:
+        raise BundleError(f"{path} is no program for ExecuTorch (no {IDENTIFIER.decode()} in it); rebuild the bundle")
 
 
 def _compare(path: Path, side: str, specs: tuple[TensorSpec, ...], metas: list[Any]) -> None:

@@ -54,7 +54,7 @@ def test_numbers_that_are_not_finite_are_the_worst(bad):
 
 def test_snr_of_huge_float32_and_of_float16_does_not_overflow():
     assert snr_db(1e30 * ONES, 0.9e30 * ONES) == pytest.approx(20, abs=1e-4)
-    assert snr_db(np.full(9, 6e4, np.float16), np.full(9, 5.4e4, np.float16)) == pytest.approx(20, abs=0.02)
+    assert snr_db(np.full(9, 6e4, np.float16), np.full(9, 5.4e4, np.float16)) == pytest.approx(20, abs=0.1)
 
 
 def test_max_error_is_the_largest_difference_of_either_sign():
@@ -117,16 +117,17 @@ def test_shape_tells_little_but_level_tells_much():
     assert snr_db(one, two) < 0 and log_mel_distance(one, two, RATE) < log_mel_distance(one, one / 10, RATE) / 2
 
 
-@pytest.mark.parametrize(
-    ("samples", "frames"), [(0, 1), (1, 1), (2048, 1), (2049, 2), (2560, 2), (2561, 3), (4096, 5)]
-)
-def test_every_sample_is_in_a_frame(samples, frames):
-    audio = np.zeros((2, samples), np.float32)
-    assert log_mel(audio, RATE).shape == (2, frames, BANDS)
-    if samples:
-        click = audio.copy()
-        click[:, -1 if samples % 2048 else -500] = 1
-        assert frames == 1 or log_mel_distance(audio, click, RATE) > 0
+@pytest.mark.parametrize(("samples", "frames"), [(0, 1), (1, 1), (2048, 1), (2049, 2), (2560, 2), (2561, 3), (4096, 5)])
+def test_there_is_a_frame_for_every_512_samples_and_the_last_is_filled_up(samples, frames):
+    assert log_mel(np.zeros((2, samples), np.float32), RATE).shape == (2, frames, BANDS)
+
+
+@pytest.mark.parametrize("samples", [WINDOW + 1, WINDOW + 513, 2 * WINDOW])
+def test_the_end_of_a_clip_counts(samples):
+    silence = np.zeros((1, samples), np.float32)
+    click = silence.copy()
+    click[:, max(WINDOW, samples - 256) :] = 1
+    assert log_mel_distance(silence, click, RATE) > 1
 
 
 def test_a_distance_from_no_number_is_no_number():

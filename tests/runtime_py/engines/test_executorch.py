@@ -131,12 +131,36 @@ def test_a_manifest_that_says_otherwise_is_refused_at_load(program, lie):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x7f" * 4096, b"not a program"])
+# The last holds no UTF-8 where a program's identifier stands, at which the bindings end the process.
+@pytest.mark.parametrize("data", [b"", b"\x7f" * 4096, b"not a program", b"\x00\x00\x00\x00\xba\xab" * 100])
 def test_a_file_that_is_no_program_is_refused(program, tmp_path, data):
     path = tmp_path / "small.pte"
     path.write_bytes(data)
     with pytest.raises(BundleError, match="is no program for ExecuTorch"):
         executorch.load(path, program[1])
+
+
+def test_a_program_cut_short_is_refused(program, tmp_path):
+    path = tmp_path / "small.pte"
+    path.write_bytes(program[0].read_bytes()[:-100])
+    with pytest.raises(BundleError, match="is no program for ExecuTorch"):
+        executorch.load(path, program[1])
+
+
+def test_a_program_without_the_method_is_refused(program, tmp_path):
+    import torch
+    from executorch.exir import to_edge
+
+    exported = torch.export.export(torch.nn.ReLU(), (torch.ones(2),))
+    path = tmp_path / "small.pte"
+    path.write_bytes(to_edge({"other": exported}).to_executorch().buffer)
+    with pytest.raises(BundleError, match=r"small\.pte has no method 'forward'; rebuild"):
+        executorch.load(path, program[1])
+
+
+def test_a_file_that_cannot_be_read_is_told(program, tmp_path):
+    with pytest.raises(BundleError, match=r"cannot read .*missing\.pte: No such file"):
+        executorch.load(tmp_path / "missing.pte", program[1])
 
 
 def test_the_number_of_threads_is_set(program, inputs):
