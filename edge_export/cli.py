@@ -157,12 +157,14 @@ def run(
     )
 
     prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a shell may pass any bytes
-    _check_output(out)
+    _check_output(out, bundle)
     _check_threads(threads)
     if plot is not None:
         from edge_export.plots import plot_audio, require_plots
 
-        _check_output(plot)
+        _check_output(plot, bundle)
+        if plot.absolute() == out.absolute():
+            raise UsageError(f"--plot and --out are both {out}; name two files")
         require_plots()
     opened = open_bundle(bundle)
     manifest = opened.manifest
@@ -288,8 +290,10 @@ def _programs(
         yield open_program
 
 
-def _check_output(path: Path) -> None:
-    """Refuse an output that could not be written, before any work is done."""
+def _check_output(path: Path, bundle: Path) -> None:
+    """Refuse an output that could not be written, or that would spoil the bundle, before any work is done."""
+    if path.resolve().is_relative_to(bundle.resolve()):
+        raise OutputError(f"{path} lies inside the bundle, which must stay as it is; write elsewhere")
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file")
     if not path.absolute().parent.is_dir():
@@ -306,7 +310,7 @@ def _prompt_notes(prompt: "Prompt") -> Iterator[str]:
         read = prompt.tokens - 1
         yield f"the prompt has {read + prompt.dropped} tokens, the model reads {read}: the rest is not heard"
     if prompt.unknown:
-        yield f"{prompt.unknown} token{'s' * (prompt.unknown > 1)} of the prompt are unknown to the model"
+        yield f"tokens of the prompt that are unknown to the model: {prompt.unknown}"
 
 
 def _watched(events: "Iterator[Event]", heard: Progress, steps: int) -> "Iterator[Event]":

@@ -78,7 +78,7 @@ def check_request(request: Request, manifest: Manifest) -> None:
     """Refuse what the model cannot do, before anything is loaded.
 
     Raises:
-        UsageError: an empty or absurdly long prompt; seconds that are no number, not above 0, or too long.
+        UsageError: an empty or absurdly long prompt; seconds, steps or a seed out of range.
     """
     if not request.prompt.strip():
         raise UsageError('the prompt is empty; say what to play, such as --prompt "warm arpeggios on house beats"')
@@ -94,6 +94,8 @@ def check_request(request: Request, manifest: Manifest) -> None:
         raise UsageError(f"seconds is {request.seconds:g}, this model makes at most {limit:.3f}; ask for less")
     if round(request.seconds * manifest.audio.sample_rate) < 1:
         raise UsageError(f"seconds is {request.seconds:g}, less than one sample; ask for more")
+    step_sigmas(manifest, request.steps)
+    TorchRandom(request.seed)
 
 
 def encode_prompt(tokenizer: Tokenizer, request: Request, manifest: Manifest) -> Prompt:

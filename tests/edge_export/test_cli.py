@@ -201,6 +201,7 @@ def test_run_refuses_what_makes_no_sound(edge_export, bundle, tmp_path, options,
     result = edge_export("run", bundle, "--out", tmp_path / "a.wav", *options)
     assert result.code == code
     assert message in result.error
+    assert "dit" not in result.err
     assert not list(tmp_path.iterdir())
 
 
@@ -208,7 +209,7 @@ def test_run_refuses_what_makes_no_sound(edge_export, bundle, tmp_path, options,
     ("prompt", "note"),
     [
         ("a very long prompt " * 550, "the model reads 63: the rest is not heard"),
-        ("🎹 drums 🥁", "unknown to the model"),
+        ("🎹 drums 🥁", "unknown to the model: "),
         ("drums\0and\x1bbass", None),
         ("bytes of another encoding: \udcff", None),
     ],
@@ -230,8 +231,21 @@ def test_run_refuses_an_output_it_could_not_write_before_it_plays(edge_export, b
     assert "step 1" not in result.err
 
 
+def test_run_does_not_write_into_its_bundle_nor_two_things_into_one_file(edge_export, built, copy_of, tmp_path):
+    folder = copy_of(built("executorch", "int8-dynamic"))
+    manifest = (folder / "manifest.json").read_bytes()
+    result = edge_export("run", folder, "--prompt", PROMPT, "--out", folder / "manifest.json")
+    assert (result.code, "inside the bundle" in result.error) == (6, True)
+    assert (folder / "manifest.json").read_bytes() == manifest
+    same = tmp_path / "a.wav"
+    result = edge_export("run", folder, "--prompt", PROMPT, "--out", same, "--plot", same)
+    assert (result.code, "name two files" in result.error) == (2, True)
+    assert not same.exists()
+
+
 def test_run_refuses_what_is_no_bundle(edge_export, tmp_path):
-    result = edge_export("run", tmp_path, "--prompt", PROMPT, "--out", tmp_path / "a.wav")
+    (tmp_path / "empty").mkdir()
+    result = edge_export("run", tmp_path / "empty", "--prompt", PROMPT, "--out", tmp_path / "a.wav")
     assert result.code == 4
     assert "edge-export build" in result.error
 
