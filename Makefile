@@ -23,7 +23,7 @@ demo: setup
 	$(BIN)/edge-export run demo/bundle --prompt "$(DEMO_PROMPT)" --out demo/demo.wav --plot demo/demo.png
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,129 +1,193 @@
-"""Builds and plays a checkpoint of the published size on both backends, and writes down what it took.
+"""Builds, proves and plays a checkpoint of the published size, beside the public recipe, and writes down what it took.
 
     make bench
 
-Every command runs in a process of its own, as a user would run it; its time and peak memory go to
-`benchmarks/results/published-build.json`, and the table in `docs/published-size.md` is written from that file.
-A command that was measured before is not run again: delete the JSON to start over.
+Every figure goes to `benchmarks/results/published.json` as soon as it is measured, and what was measured before is
+not measured again: delete the file to start over. The tables and the picture are written from that file alone.
 """
 
 import argparse
 import json
 import os
-import platform
+import statistics
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+from benchmarks.show import write_documents
+from edge_export.bench import BenchRequest, bench_record, machine_facts, measure
+from edge_export.progress import silent
+from runtime_py.manifest import load_manifest
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "published-build.json"
-DOCUMENT = ROOT / "docs" / "published-size.md"
-BEGIN, END = "<!-- written by benchmarks/published.py: begin -->", "<!-- end -->"
-PACKAGES = ("torch", "executorch", "litert-torch", "litert-quantizer", "ai-edge-litert")
-PROMPT = "warm arpeggios on house beats 120BPM with drums effect"
-BACKENDS = ("executorch", "litert")
-RECIPES = ("int8-dynamic",)
+RESULTS = ROOT / "benchmarks" / "results" / "published.json"
+BACKENDS = ("litert", "executorch")
+OURS, PUBLIC = "int8-dynamic", "int8-dit"
+THREADS = 2
+SHORT = 7.0
 MEGA = 1e6
 
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One command: how long it took, its peak memory, and the size of what it made."""
-
-    command: str
-    seconds: float
-    peak_rss_mb: float
-    output_mb: float
+Record = dict[str, Any]
 
 
-def measure(arguments: list[str], shown: str, output: Path) -> Measured:
-    """Run `edge-export ARGUMENTS` in a fresh process; its failure is ours."""
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True, help="a folder with 12 GB to spare")
+    parser.add_argument("--runs", type=int, default=5, help="generations of each side of a comparison")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    raw = results.get("raw", {})
+    for name, make in plan(given.work.resolve(), given.runs).items():
+        if name not in raw:
+            print(name, file=sys.stderr, flush=True)
+            raw[name] = make()
+            save({"machine": asdict(machine_facts()), "raw": raw})
+    results = {**summary(raw), "machine": asdict(machine_facts()), "raw": raw}
+    save(results)
+    write_documents(results)
+
+
+def plan(work: Path, runs: int) -> dict[str, Callable[[], Record]]:
+    """What to measure, by name, in order; what one makes in `work` the next ones use."""
+    checkpoint = work / "checkpoint"
+    todo: dict[str, Callable[[], Record]] = {
+        "new-checkpoint": lambda: command(["new-checkpoint", str(checkpoint), "--size", "published"], checkpoint)
+    }
+    for backend in BACKENDS:
+        for recipe in (OURS, PUBLIC):
+            todo[f"build {backend} {recipe}"] = lambda b=backend, r=recipe: build(work, checkpoint, b, r)
+            todo[f"verify {backend} {recipe}"] = lambda b=backend, r=recipe: verify(work / f"{b}-{r}")
+    for backend in BACKENDS:
+        ours, public = (work / f"{backend}-{recipe}" for recipe in (OURS, PUBLIC))
+        todo[f"7 s {backend}"] = lambda a=ours, b=public: compare(a, str(b), SHORT, runs, None)
+        todo[f"whole clip {backend}"] = lambda a=ours, b=public: compare(a, str(b), whole(a), runs, None)
+        todo[f"roof {backend}"] = lambda a=ours: roof(a, checkpoint)
+    ours = work / f"litert-{OURS}"
+    todo["whole clip eager"] = lambda: compare(ours, "reference", whole(ours), max(1, runs // 2), checkpoint)
+    return todo
+
+
+def build(work: Path, checkpoint: Path, backend: str, recipe: str) -> Record:
+    out = work / f"{backend}-{recipe}"
+    choices = ["--backend", backend, "--recipe", recipe, "--no-cache"]
+    record = command(
+        ["build", "--target", "android-arm64", "--checkpoint", str(checkpoint), *choices, "--out", str(out)], out
+    )
+    return {**record, "golden_mb": load_manifest(out).golden.bytes / MEGA}
+
+
+def command(arguments: list[str], made: Path) -> Record:
+    """Run `edge-export ARGUMENTS` in a fresh process, as a user would: seconds, peak memory, and MB of what it made.
+
+    Peak memory is that of the largest process: what the command starts counts too.
+    """
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "edge_export", *arguments], cwd=ROOT)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     if os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"failed: {shown}")
-    return Measured(
-        command=shown, seconds=seconds, peak_rss_mb=usage.ru_maxrss * 1024 / MEGA, output_mb=size_mb(output)
-    )
-
-
-def size_mb(path: Path) -> float:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files) / MEGA
-
-
-def commands(work: Path) -> dict[str, tuple[list[str], str, Path]]:
-    """Name -> (arguments, what a user would type, what it makes), in the order to run them."""
-    checkpoint = work / "checkpoint"
-    made: dict[str, tuple[list[str], str, Path]] = {
-        "new-checkpoint": (
-            ["new-checkpoint", str(checkpoint), "--size", "published"],
-            "new-checkpoint P --size published",
-            checkpoint,
-        )
+        raise SystemExit(f"failed: edge-export {' '.join(arguments)}")
+    files = [file for file in made.rglob("*") if file.is_file()]
+    return {
+        "seconds": seconds,
+        "peak_rss_mb": usage.ru_maxrss * 1024 / MEGA,
+        "made_mb": sum(file.stat().st_size for file in files) / MEGA,
     }
-    for backend in BACKENDS:
-        for recipe in RECIPES:
-            name, bundle = f"{backend}-{recipe}", work / f"{backend}-{recipe}"
-            choice = ["--backend", backend, "--recipe", recipe]
-            made[f"build-{name}"] = (
-                ["build", "--target", "android-arm64", "--checkpoint", str(checkpoint), *choice, "--out", str(bundle)],
-                f"build --checkpoint P {' '.join(choice)}",
-                bundle,
-            )
-            wav = work / f"{name}.wav"
-            made[f"run-{name}"] = (
-                ["run", str(bundle), "--prompt", PROMPT, "--seconds", "7", "--out", str(wav)],
-                f"run --seconds 7 ({backend}, {recipe})",
-                wav,
-            )
-    return made
 
 
-def machine() -> dict[str, str]:
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
+def verify(bundle: Path) -> Record:
+    """What `edge-export verify` says; a check that fails is a result too."""
+    said = subprocess.run(
+        [sys.executable, "-m", "edge_export", "verify", str(bundle), "--json"], cwd=ROOT, stdout=subprocess.PIPE
     )
-    return {"cpu": cpu, "cores": str(os.cpu_count())} | {name: version(name) for name in PACKAGES}
+    record: Record = json.loads(said.stdout)
+    programs = load_manifest(bundle).programs
+    record["undelegated"] = {program.name: program.graph.undelegated for program in programs}
+    record["delegates"] = {program.name: program.graph.delegates for program in programs}
+    return record
 
 
-def write_document(results: dict) -> None:
-    """Replace the part of the document between the marks by a table of `results`."""
-    versions = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
-    rows = [
-        f"| `edge-export {row['command']}` | {row['seconds']:.0f} | {row['peak_rss_mb']:.0f} | {row['output_mb']:.0f} |"
-        for row in results["commands"].values()
-    ]
-    table = [
-        "| command | seconds | peak memory, MB | makes, MB |",
-        "|---|---:|---:|---:|",
-        *rows,
-        "",
-        f"On: {versions}.",
-    ]
-    before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    DOCUMENT.write_text(f"{before}{BEGIN}\n" + "\n".join(table) + f"\n{END}{after}", encoding="utf-8")
+def compare(bundle: Path, against: str, seconds: float, runs: int, checkpoint: Path | None) -> Record:
+    request = BenchRequest(
+        bundle=bundle, against=against, seconds=seconds, threads=THREADS, runs=runs, checkpoint=checkpoint
+    )
+    return bench_record(measure(request, silent))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True, help="a folder with 10 GB to spare")
-    work: Path = parser.parse_args().work
-    work.mkdir(parents=True, exist_ok=True)
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"machine": machine(), "commands": {}}
-    for name, (arguments, shown, output) in commands(work).items():
-        if name not in results["commands"] or not output.exists():
-            results["commands"][name] = asdict(measure(arguments, shown, output))
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    write_document(results)
+def whole(bundle: Path) -> float:
+    return load_manifest(bundle).seconds_limit
+
+
+def roof(bundle: Path, checkpoint: Path) -> Record:
+    said = subprocess.run(
+        [sys.executable, "-m", "benchmarks.roof", str(bundle), "--checkpoint", str(checkpoint)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    record: Record = json.loads(said.stdout)
+    return record
+
+
+def summary(raw: Record) -> Record:
+    """The figures that goals are set for. Where one figure stands for both backends it is the worse of the two."""
+    builds = [raw[f"build {backend} {OURS}"] for backend in BACKENDS]
+    peaks = {backend: raw[f"7 s {backend}"]["a"]["quantities"]["peak_rss_mb"]["median"] for backend in BACKENDS}
+    return {
+        "speedup": {
+            "clip_7s_litert": ratio(raw["7 s litert"], "seconds_total"),
+            "clip_7s_executorch": ratio(raw["7 s executorch"], "seconds_total"),
+            "clip_12s_vs_eager": ratio(raw["whole clip eager"], "seconds_total"),
+            "decoder_256_litert": decoding_ratio(raw["whole clip litert"]),
+            "decoder_256_executorch": decoding_ratio(raw["whole clip executorch"]),
+            "dit_step_executorch": ratio(raw["whole clip executorch"], "dit_steady_seconds"),
+            "dit_step_litert": ratio(raw["whole clip litert"], "dit_steady_seconds"),
+        },
+        "roof_fraction": raw["roof litert"]["fraction"],
+        "roof_fraction_executorch": raw["roof executorch"]["fraction"],
+        "peak_rss_mb": peaks["litert"],
+        "peak_rss_mb_executorch": peaks["executorch"],
+        "bundle_mb": max(each["made_mb"] - each["golden_mb"] for each in builds),
+        "golden_mb": max(each["golden_mb"] for each in builds),
+        "build_seconds": max(each["seconds"] for each in builds),
+        "build_peak_rss_mb": max(each["peak_rss_mb"] for each in builds),
+        "snr_db": {
+            backend: {
+                stage: min(c["snr_db"] for c in raw[f"verify {backend} {OURS}"]["checks"] if c["stage"] == stage)
+                for stage in ("conditioner", "dit", "decoder")
+            }
+            for backend in BACKENDS
+        },
+        "log_mel_db": {
+            backend: next(c["log_mel_db"] for c in raw[f"verify {backend} {OURS}"]["checks"] if c["stage"] == "decoder")
+            for backend in BACKENDS
+        },
+    }
+
+
+def ratio(record: Record, quantity: str) -> float:
+    found: float = record["ratios"][quantity]["median"]
+    return found
+
+
+def decoding_ratio(record: Record) -> float:
+    """B / A of all runs of the decoder for the whole clip, loading left out: the median over the pairs."""
+    pairs = zip(record["a"]["runs"], record["b"]["runs"])
+    return statistics.median(decoding(b) / decoding(a) for a, b in pairs)
+
+
+def decoding(run: Record) -> float:
+    return sum(run["stages"]["decoder"]["runs"])
+
+
+def save(results: Record) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_export import __version__
 from edge_export.backends import Backend, Compiled
 from edge_export.checkpoint import Checkpoint
+from edge_export.model.receptive_field import decoder_margin
 from edge_export.targets import Target
 from quantization.recipe import Recipe
 from runtime_py.bundle import sha256_of
@@ -56,7 +57,13 @@ def target_spec(target: Target) -> TargetSpec:
 
 def recipe_spec(recipe: Recipe) -> RecipeSpec:
     rules = tuple(RuleSpec(**vars(rule)) for rule in recipe.rules)
-    return RecipeSpec(name=recipe.name, rules=rules, thresholds=dict(recipe.thresholds))
+    return RecipeSpec(
+        name=recipe.name,
+        rules=rules,
+        thresholds=dict(recipe.thresholds),
+        float16=recipe.float16,
+        straight=recipe.straight,
+    )
 
 
 def conditioning_spec(checkpoint: Checkpoint) -> ConditioningSpec:
@@ -67,7 +74,8 @@ def conditioning_spec(checkpoint: Checkpoint) -> ConditioningSpec:
 
 
 def latent_spec(checkpoint: Checkpoint) -> LatentSpec:
-    return LatentSpec(shape=checkpoint.config.latent_shape, hop=checkpoint.config.decoder.hop)
+    decoder = checkpoint.config.decoder
+    return LatentSpec(shape=checkpoint.config.latent_shape, hop=decoder.hop, margin=decoder_margin(decoder))
 
 
 def audio_spec(checkpoint: Checkpoint) -> AudioSpec:

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +32,8 @@ INTERRUPTED = 130
 INTERRUPTION = "interrupted; nothing half-written was left behind"
 TERMINATED = 143
 MOST_LINES = 100
+MOST_CLIPS = 1000
+STDOUT = Path("-")
 PIPE_WIDTH = 160
 
 
@@ -103,17 +105,43 @@ def build(
         Path | None, typer.Option(metavar="DIR", help="A checkpoint; without it a small built-in one.")
     ] = None,
     backend: Annotated[str | None, typer.Option(help="executorch or litert; by default the target's own.")] = None,
-    recipe: Annotated[str, typer.Option(help="How to quantize; see `edge-export recipes`.")] = "int8-dynamic",
+    recipe: Annotated[
+        str, typer.Option(help="How to quantize: one that `edge-export recipes` lists, or a .json file of yours.")
+    ] = "int8-dynamic",
     steps: Annotated[int, typer.Option(metavar="N", help="Sampling steps the bundle plays by default.")] = 8,
+    latents: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Latents of the longest clip, by default all that the model has. Fewer make every step faster, but "
+            "a model that was only trained on whole clips, as the published one, then plays what it never learnt.",
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where compiled programs are kept for the next build.")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Compile everything, and keep nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Turn a checkpoint into a bundle: export, quantize, lower, and prove it."""
     from edge_export import report
     from edge_export.pipeline import BuildRequest, export_bundle
 
-    request = BuildRequest(out=out, target=target, checkpoint=checkpoint, backend=backend, recipe=recipe, steps=steps)
+    if no_cache and cache is not None:
+        raise UsageError("--cache and --no-cache exclude each other; give one of them")
+    request = BuildRequest(
+        out=out,
+        target=target,
+        checkpoint=checkpoint,
+        backend=backend,
+        recipe=recipe,
+        steps=steps,
+        latents=latents,
+        cache=cache,
+        cached=not no_cache,
+    )
     with _progress() as heard:
-        built = export_bundle(request, heard)
+        built = export_bundle(request, heard, _note)
     if as_json:
         _print_json(report.build_record(built))
         return
@@ -130,6 +158,12 @@ def run(
         float | None, typer.Option(metavar="S", help="Length of the clip; 7, or the model's whole clip if shorter.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same sound.")] = 0,
+    count: Annotated[
+        int, typer.Option(metavar="N", help="Clips to make, each of the next seed: x-1.wav, x-2.wav, ...")
+    ] = 1,
+    keep_loaded: Annotated[
+        bool, typer.Option("--keep-loaded", help="Keep programs loaded from clip to clip: faster, more memory.")
+    ] = False,
     steps: Annotated[int | None, typer.Option(metavar="N", help="Sampling steps; by default the bundle's.")] = None,
     float32: Annotated[bool, typer.Option("--float", help="Write 32-bit float samples instead of 16-bit.")] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw waveform and spectrogram.")] = None,
@@ -142,7 +176,7 @@ def run(
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Play a prompt through a bundle and write a WAV."""
+    """Play a prompt through a bundle and write a WAV, or several."""
     from edge_export import report
     from runtime_py.audio import write_wav
     from runtime_py.bundle import open_bundle
@@ -153,16 +187,19 @@ def run(
         default_seconds,
         encode_prompt,
         generate,
+        kept_loaded,
+        pieces,
         read_tokenizer,
     )
 
     prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a shell may pass any bytes
-    _check_output(out, bundle)
+    outs = _numbered(out, count)
+    _check_outputs(*outs, bundle=bundle)
     _check_threads(threads)
     if plot is not None:
         from edge_export.plots import plot_audio, require_plots
 
-        _check_output(plot, bundle)
+        _check_outputs(*_numbered(plot, count), bundle=bundle)
         if plot.absolute() == out.absolute():
             raise UsageError(f"--plot and --out are both {out}; name two files")
         require_plots()
@@ -172,22 +209,37 @@ def run(
         prompt=prompt, seconds=default_seconds(manifest) if seconds is None else seconds, seed=seed, steps=steps
     )
     check_request(request, manifest)
+    check_request(replace(request, seed=seed + count - 1), manifest)
     encoded = encode_prompt(read_tokenizer(opened), request, manifest)
     for note in _prompt_notes(encoded):
         _note(note)
-    with _programs(opened, engine, checkpoint, threads) as open_program, _progress() as heard:
-        events = generate(manifest, open_program, request, encoded)
-        made = collect(_watched(events, heard, request.steps or manifest.sampler.steps), request, manifest)
-        wav = write_wav(out, made.audio, manifest.audio.sample_rate, float32=float32)
-    if wav.clipped:
-        _note(f"{wav.clipped} samples beyond full scale were clipped (peak {wav.peak:.2f}); --float keeps them")
+    window = manifest.latent.length if engine == "reference" else None  # as published: the whole clip at once
+    conditioning, clips, records = None, [], []
+    with _programs(opened, engine, checkpoint, threads) as programs, _progress() as heard:
+        programs = kept_loaded(programs) if keep_loaded else programs
+        for number, path in enumerate(outs):
+            played = replace(request, seed=seed + number)
+            todo = pieces(manifest, request, window=window, conditioned=number > 0)
+            said = [f"{path.name}: {piece}" for piece in todo] if count > 1 else todo
+            events = generate(manifest, programs, played, encoded, conditioning=conditioning, window=window)
+            made = collect(_watched(events, heard, said))
+            conditioning = conditioning or made.conditioning
+            wav = write_wav(path, made.audio, manifest.audio.sample_rate, float32=float32)
+            clips.append(made)
+            records.append(report.run_record(manifest, played, encoded, made, wav, engine))
+            if wav.clipped:
+                _note(f"{wav.clipped} samples beyond full scale were clipped (peak {wav.peak:.2f}); --float keeps them")
     if plot is not None:
-        plot_audio(plot, made.audio, manifest.audio.sample_rate, prompt)
+        for made, path in zip(clips, _numbered(plot, count)):
+            plot_audio(path, made.audio, manifest.audio.sample_rate, prompt)
     if as_json:
-        _print_json(report.run_record(manifest, request, encoded, made, wav, engine))
+        _print_json(records if count > 1 else records[0])
         return
-    _print(report.time_table(made))
-    print(f"Wrote {out}: {wav.samples / manifest.audio.sample_rate:.3f} s, peak {wav.peak:.2f}")
+    for record, made in zip(records, clips):
+        _print(report.time_table(made))
+        length = record["samples"] / manifest.audio.sample_rate
+        heard_after = f"first audio after {made.first_audio:.2f} s"
+        print(f"Wrote {record['out']}: {length:.3f} s, peak {record['peak']:.2f}, {heard_after}")
 
 
 @app.command(epilog="Example: edge-export verify bundle --json")
@@ -207,6 +259,97 @@ def verify(bundle: BundleArgument, threads: ThreadsOption = None, as_json: JsonO
     else:
         _print(report.check_table(checks))
     refuse_failures(checks)
+
+
+@app.command(epilog="Example: edge-export bench bundle --against reference --seconds 7 --threads 2 --plot bench.png")
+def bench(
+    bundle: BundleArgument,
+    against: Annotated[
+        str | None, typer.Option(metavar="BUNDLE", help="Another bundle, or `reference`: the fp32 PyTorch model.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", help="Length of the clip; 7, or the model's whole clip if shorter.")
+    ] = None,
+    threads: ThreadsOption = None,
+    runs: Annotated[int, typer.Option(metavar="N", help="Generations to measure, each in a fresh process.")] = 5,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The checkpoint for --against reference.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures as JSON; - prints them.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw where the time goes.")] = None,
+) -> None:
+    """Measure a bundle: load, first and steady times, time to first audio, memory; paired with another if given."""
+    from edge_export.bench import BenchRequest, bench_record, bench_table, measure
+    from runtime_py.audio import replace_file
+
+    to_file = json_file is not None and json_file != STDOUT
+    _check_outputs(*([json_file] if json_file and to_file else []), *([plot] if plot else []), bundle=bundle)
+    if plot is not None:
+        from edge_export.bench_plot import plot_bench
+        from edge_export.plots import require_plots
+
+        require_plots()
+    request = BenchRequest(
+        bundle=bundle, against=against, seconds=seconds, threads=threads, runs=runs, checkpoint=checkpoint
+    )
+    with _progress() as heard:
+        result = measure(request, heard)
+    if plot is not None:
+        plot_bench(plot, result)
+    if json_file == STDOUT:
+        _print_json(bench_record(result))
+        return
+    if json_file is not None:
+        replace_file(json_file, _json(bench_record(result)).encode())
+    _print(*bench_table(result.summary, result.comparison))
+
+
+@app.command(epilog="Example: edge-export sensitivity sao-small --submodule decoder --plot decoder.png")
+def sensitivity(
+    source: Annotated[
+        Path | None, typer.Argument(metavar="BUNDLE|CHECKPOINT", help="Either; the built-in checkpoint by default.")
+    ] = None,
+    submodule: Annotated[
+        list[str] | None, typer.Option(help="conditioner, dit or decoder; may be repeated. All of them by default.")
+    ] = None,
+    layers: Annotated[str, typer.Option(metavar="PATTERN", help="Only layers whose names match.")] = "*",
+    backend: Annotated[
+        str | None, typer.Option(help="Whose layers: executorch or litert; by default the bundle's, or litert.")
+    ] = None,
+    need: Annotated[
+        float | None, typer.Option(metavar="DB", help="Also say which layers to keep in float to reach so many dB.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The checkpoint a bundle was built from, if it moved.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the layers and their errors.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what each layer alone does to the sound in int8, worst first."""
+    from edge_export.sensitivity import sensitivity as measure
+    from edge_export.sensitivity import sensitivity_record, sensitivity_table, suggest
+    from edge_export.source import open_source
+    from edge_export.submodules import SUBMODULES
+
+    if plot is not None:
+        from edge_export.plots import require_plots
+        from edge_export.sensitivity_plot import plot_sensitivity
+
+        _check_outputs(plot, bundle=source or plot / "none")
+        require_plots()
+    with _progress() as heard, open_source(source, checkpoint) as (found, its_backend):
+        errors = measure(found, backend or its_backend, tuple(submodule or SUBMODULES), layers, heard)
+    if plot is not None:
+        plot_sensitivity(plot, errors)
+    kept = None if need is None else suggest(errors, need)
+    if as_json:
+        _print_json(sensitivity_record(errors) | ({} if kept is None else {"keep_in_float": list(kept)}))
+        return
+    _print(sensitivity_table(errors))
+    if kept is not None:
+        print(f"To reach {need:g} dB, keep in float: {', '.join(kept) or 'nothing'}")
 
 
 @app.command(epilog="Example: edge-export inspect bundle")
@@ -290,14 +433,22 @@ def _programs(
         yield open_program
 
 
-def _check_output(path: Path, bundle: Path) -> None:
-    """Refuse an output that could not be written, or that would spoil the bundle, before any work is done."""
-    if path.resolve().is_relative_to(bundle.resolve()):
-        raise OutputError(f"{path} lies inside the bundle, which must stay as it is; write elsewhere")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file")
-    if not path.absolute().parent.is_dir():
-        raise OutputError(f"{path.parent} is no folder; make it first, or write elsewhere")
+def _numbered(path: Path, count: int) -> list[Path]:
+    """`path` itself, or of several x-1.wav, x-2.wav, ...; UsageError for a count out of range."""
+    if not 1 <= count <= MOST_CLIPS:
+        raise UsageError(f"count is {count}, expected 1 to {MOST_CLIPS}")
+    return [path] if count == 1 else [path.with_stem(f"{path.stem}-{clip}") for clip in range(1, count + 1)]
+
+
+def _check_outputs(*paths: Path, bundle: Path) -> None:
+    """Refuse outputs that could not be written, or that would spoil the bundle, before any work is done."""
+    for path in paths:
+        if path.resolve().is_relative_to(bundle.resolve()):
+            raise OutputError(f"{path} lies inside the bundle, which must stay as it is; write elsewhere")
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; name a file")
+        if not path.absolute().parent.is_dir():
+            raise OutputError(f"{path.parent} is no folder; make it first, or write elsewhere")
 
 
 def _check_threads(threads: int | None) -> None:
@@ -313,12 +464,11 @@ def _prompt_notes(prompt: "Prompt") -> Iterator[str]:
         yield f"tokens of the prompt that are unknown to the model: {prompt.unknown}"
 
 
-def _watched(events: "Iterator[Event]", heard: Progress, steps: int) -> "Iterator[Event]":
-    """Tell `heard` of each event: one piece for the conditioner, one for each step, one for the decoder."""
-    names = ("conditioner", *(f"dit, step {step} of {steps}" for step in range(1, steps + 1)), "decoder", "writing")
-    heard(names[0], 0, len(names) - 1)
+def _watched(events: "Iterator[Event]", heard: Progress, pieces: list[str]) -> "Iterator[Event]":
+    """Tell `heard` which of the `pieces` comes next."""
+    heard(pieces[0], 0, len(pieces))
     for done, event in enumerate(events, 1):
-        heard(names[done], done, len(names) - 1)
+        heard(pieces[done] if done < len(pieces) else "writing", done, len(pieces))
         yield event
 
 
@@ -365,8 +515,12 @@ def _note(text: str) -> None:
     print(f"edge-export: note: {text}", file=sys.stderr)
 
 
+def _json(record: object) -> str:
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def _print_json(record: object) -> None:
-    print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+    print(_json(record), end="")
 
 
 def _print(*tables: "Table") -> None:

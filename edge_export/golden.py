@@ -26,7 +26,7 @@ import numpy as np
 from edge_export.errors import BundleError
 from runtime_py.bundle import Bundle
 from runtime_py.engine import Tensors
-from runtime_py.generate import OpenProgram, Request, generate, latent_noise, step_sigmas
+from runtime_py.generate import OpenProgram, Request, condition, decode, denoise, joined, latent_noise, step_sigmas
 from runtime_py.manifest import Manifest
 from runtime_py.tokenizer import Prompt
 
@@ -46,7 +46,7 @@ class Golden:
 
 
 def record_golden(manifest: Manifest, reference: OpenProgram, request: Request, prompt: Prompt) -> Golden:
-    """Run `request` on the reference and keep every stage's inputs and outputs."""
+    """Run `request` on the reference, the whole clip decoded at once, and keep every stage's inputs and outputs."""
     tensors: Tensors = {
         "input_ids": prompt.ids[None],
         "prompt_mask": prompt.mask[None],
@@ -54,15 +54,12 @@ def record_golden(manifest: Manifest, reference: OpenProgram, request: Request, 
         "sigmas": step_sigmas(manifest, request.steps),
     }
     tensors["noise"] = np.concatenate(list(islice(latent_noise(manifest, request.seed), len(tensors["sigmas"]) - 1)))
-    latents, velocities = [], []
-    for event in generate(manifest, reference, request, prompt):
-        if event.stage == "dit":
-            latents.append(event.tensors["latent"])
-            velocities.append(event.tensors["velocity"])
-            tensors["latent"] = event.tensors["clean"]
-        else:
-            tensors |= event.tensors
-    tensors |= {"step_latent": np.concatenate(latents), "step_velocity": np.concatenate(velocities)}
+    conditioning = condition(reference, request, prompt).tensors
+    steps = [event.tensors for event in denoise(manifest, reference, request, conditioning)]
+    latent = steps[-1]["clean"]
+    pieces = decode(manifest, reference, latent, manifest.latent.samples, window=latent.shape[-1])
+    tensors |= {**conditioning, "latent": latent, "audio": joined(pieces)}
+    tensors |= {f"step_{name}": np.concatenate([step[name] for step in steps]) for name in ("latent", "velocity")}
     return Golden(tensors=tensors)
 
 
@@ -76,12 +73,14 @@ def read_golden(bundle: Bundle) -> Golden:
     """The bundle's golden vectors, held against the manifest's shapes.
 
     Raises:
-        BundleError: no safetensors file, or not the tensors that this bundle's programs take and make.
+        BundleError: left out, no safetensors file, or not the tensors that this bundle's programs take and make.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     path = bundle.path(bundle.manifest.golden)
+    if not path.exists():
+        raise BundleError(f"{path} was left out of this bundle, so nothing can be proven; copy it from the build")
     try:
         golden = Golden(tensors=load_file(path))
     except (SafetensorError, OSError, ValueError, KeyError) as error:
@@ -97,9 +96,9 @@ def read_golden(bundle: Bundle) -> Golden:
 
 def _layout(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
     """dtype and shape of every golden vector, from the manifest."""
-    conditioner, decoder = manifest.program("conditioner"), manifest.program("decoder")
+    conditioner = manifest.program("conditioner")
     shape, steps = manifest.latent.shape, manifest.golden.steps
     layout = {tensor.name: (tensor.dtype, tensor.shape) for tensor in (*conditioner.inputs, *conditioner.outputs)}
     layout |= dict.fromkeys(("noise", "step_latent", "step_velocity"), ("float32", (steps, *shape)))
     layout |= {"sigmas": ("float32", (steps + 1,)), "latent": ("float32", (1, *shape))}
-    return layout | {"audio": ("float32", decoder.tensor("outputs", "audio").shape[1:])}
+    return layout | {"audio": ("float32", (manifest.audio.channels, manifest.latent.samples))}

@@ -1,10 +1,10 @@
 """From a checkpoint to a bundle: one call per arrow, and nothing to see until the bundle is proven.
 
-checkpoint -> golden vectors -> programs -> tokenizer -> manifest -> verify -> rename
+checkpoint -> tokenizer -> programs -> golden vectors -> verify -> manifest -> rename
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +12,25 @@ from pathlib import Path
 from edge_export import bundle as write
 from edge_export.backends import Backend, backend_for
 from edge_export.builtin import BUILTIN_NAME, builtin_checkpoint
+from edge_export.cache import ProgramCache, ProgramKey, rules_for, source_sha256
 from edge_export.checkpoint import Checkpoint, open_checkpoint
-from edge_export.errors import VerificationError
+from edge_export.errors import UsageError, VerificationError
 from edge_export.golden import GOLDEN_FILE, GOLDEN_PROMPT, GOLDEN_SEED, record_golden, write_golden
 from edge_export.progress import Progress
 from edge_export.reference import reference_programs, remember_checkpoint
 from edge_export.staging import staged_folder
-from edge_export.submodules import SUBMODULES, rewrite
+from edge_export.submodules import SUBMODULES, Part, Submodule, rewrite, submodules_for
 from edge_export.targets import Target, target_for
 from edge_export.tokenizer_export import read_spiece
 from edge_export.verify import Check, verify
+from quantization.layers import OPERATORS, layers_of
 from quantization.recipe import Recipe
-from quantization.recipes import recipe_for
+from quantization.recipes import RECIPES, recipe_for
 from runtime_py.bundle import Bundle
 from runtime_py.generate import Request, default_seconds
 from runtime_py.manifest import (
     MANIFEST_FILE,
+    SCHEMA_VERSION,
     GoldenSpec,
     Manifest,
     ProgramSpec,
@@ -47,7 +50,11 @@ LICENSE = (
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
-    """What to build. `checkpoint` of None is the built-in one; `backend` of None is the target's own."""
+    """What to build. `checkpoint` of None is the built-in one; `backend` of None is the target's own.
+
+    `recipe` is a name or a .json file. `latents` of None are the model's own. Compiled programs are kept in `cache`,
+    by default in the user's cache folder, and not at all if `cached` is False.
+    """
 
     out: Path
     target: str
@@ -55,6 +62,9 @@ class BuildRequest:
     backend: str | None = None
     recipe: str = "int8-dynamic"
     steps: int = 8
+    latents: int | None = None
+    cache: Path | None = None
+    cached: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,30 +85,37 @@ class Choices:
     recipe: Recipe
     steps: int
 
+    @property
+    def submodules(self) -> dict[str, Submodule]:
+        return submodules_for(self.recipe.straight)
 
-def export_bundle(request: BuildRequest, heard: Progress) -> Built:
-    """Build, prove and put in place the bundle that `request` describes.
+
+def export_bundle(request: BuildRequest, heard: Progress, note: Callable[[str], None] = lambda _: None) -> Built:
+    """Build, prove and put in place the bundle that `request` describes; `note` is told what a user should know.
 
     Raises:
-        UsageError: an unknown target, backend or recipe, or steps out of range.
+        UsageError: an unknown target, backend or recipe, a recipe for other layers, steps or latents out of range.
         CheckpointError, BuildError, MissingDependency: as the stages say.
         VerificationError: a stage is below its threshold.
         OutputError: `out` exists or cannot be written. Whatever is raised, `out` is as it was before.
     """
+    source_sha256()  # of the code that was loaded, whatever becomes of its files meanwhile
     choices = resolve(request)
+    cache = ProgramCache(request.cache, note) if request.cached else None
     write.sampler_spec(request.steps)
     with ExitStack() as stack:
         folder = stack.enter_context(_source(request.checkpoint))
         staging = stack.enter_context(staged_folder(request.out))
         steps = _Steps(heard, total=len(SUBMODULES) + 3)
         steps.next("reading the checkpoint")
-        checkpoint = open_checkpoint(folder)
+        checkpoint = _of_length(open_checkpoint(folder), request.latents)
+        check_recipe(checkpoint, choices)
         tokenizer = read_spiece(checkpoint.spiece)
         save_tokenizer(tokenizer, staging / TOKENIZER_FILE)
         programs = []
-        for name in SUBMODULES:
+        for name in choices.submodules:
             steps.next(f"compiling the {name}")
-            programs.append(compile_program(name, checkpoint, choices, staging))
+            programs.append(compile_program(name, checkpoint, choices, cache, staging))
         draft = draft_manifest(request, checkpoint, choices, tuple(programs), staging)
         steps.next("recording golden vectors on the fp32 reference")
         manifest = add_golden(draft, checkpoint, tokenizer, staging)
@@ -114,23 +131,85 @@ def export_bundle(request: BuildRequest, heard: Progress) -> Built:
 
 def resolve(request: BuildRequest) -> Choices:
     """Every name of the request looked up; UsageError lists the choices for one that is unknown."""
-    target = target_for(request.target)
+    target, recipe = target_for(request.target), recipe_for(request.recipe)
     backend_name = request.backend or target.backend
-    return Choices(
-        target=target,
-        backend=backend_for(backend_name),
-        backend_name=backend_name,
-        recipe=recipe_for(request.recipe),
-        steps=request.steps,
+    backend = backend_for(backend_name)
+    if recipe.float16 and not backend.FLOAT16:
+        raise UsageError(
+            f"recipe {recipe.name} computes in float16, which {backend_name} cannot beside int8; use --backend litert"
+        )
+    return Choices(target=target, backend=backend, backend_name=backend_name, recipe=recipe, steps=request.steps)
+
+
+def check_recipe(checkpoint: Checkpoint, choices: Choices) -> None:
+    """Hold a recipe of the user's own against the layers of the network, before minutes of work.
+
+    Raises:
+        UsageError: a rule matches no layer, or `float16` names no submodule.
+    """
+    if RECIPES.get(choices.recipe.name) is choices.recipe:
+        return
+    for name in choices.recipe.float16:
+        if name not in choices.submodules:
+            raise UsageError(
+                f"recipe {choices.recipe.name}: float16 names {name!r}; choose from {', '.join(SUBMODULES)}"
+            )
+    judged = set(choices.recipe.thresholds)
+    if judged - {"run"} != set(choices.submodules):
+        raise UsageError(
+            f"recipe {choices.recipe.name}: thresholds are for {', '.join(sorted(judged)) or 'nothing'}; "
+            f"name each of {', '.join(choices.submodules)}, and run if you like"
+        )
+    choices.recipe.check_layers(
+        (name, OPERATORS[type(layer[0])], path)
+        for name in choices.submodules
+        for path, layer in layers_of(load_part(name, checkpoint, choices).module).items()
     )
 
 
-def compile_program(name: str, checkpoint: Checkpoint, choices: Choices, folder: Path) -> ProgramSpec:
-    """checkpoint -> submodule -> rewrites -> backend: writes one program, says what the manifest must."""
-    submodule, config = SUBMODULES[name], checkpoint.config
-    part = rewrite(submodule, submodule.load(checkpoint), config, choices.backend_name)
+def load_part(name: str, checkpoint: Checkpoint, choices: Choices) -> Part:
+    """checkpoint -> submodule -> rewrites."""
+    submodule = choices.submodules[name]
+    return rewrite(submodule, submodule.load(checkpoint), checkpoint.config, choices.backend_name)
+
+
+def compile_program(
+    name: str, checkpoint: Checkpoint, choices: Choices, cache: ProgramCache | None, folder: Path
+) -> ProgramSpec:
+    """One program, compiled or out of the cache; says what the manifest must."""
     path = folder / f"{name}{choices.backend.SUFFIX}"
-    return write.program_spec(name, path, choices.backend.compile(part, choices.recipe, path))
+    key = program_key(name, checkpoint, choices).digest()
+    compiled = cache.fetch(key, path) if cache else None
+    if compiled is None:
+        compiled = choices.backend.compile(load_part(name, checkpoint, choices), choices.recipe, path)
+        if cache:
+            cache.keep(key, path, compiled)
+    return write.program_spec(name, path, compiled)
+
+
+def program_key(name: str, checkpoint: Checkpoint, choices: Choices) -> ProgramKey:
+    submodule, recipe = choices.submodules[name], choices.recipe
+    return ProgramKey(
+        submodule=name,
+        backend=choices.backend_name,
+        checkpoint_sha256=checkpoint.sha256,
+        inputs=submodule.inputs(checkpoint.config),
+        outputs=submodule.outputs(checkpoint.config),
+        rules=rules_for(recipe, name),
+        float16=name in recipe.float16,
+        straight=recipe.straight,
+        toolchain=write.toolchain(choices.backend),
+    )
+
+
+def _of_length(checkpoint: Checkpoint, latents: int | None) -> Checkpoint:
+    """The checkpoint for a clip of `latents`; UsageError when the model's own is shorter."""
+    most = checkpoint.config.latent_length
+    if latents is None:
+        return checkpoint
+    if not 1 <= latents <= most:
+        raise UsageError(f"latents is {latents}, expected 1 to {most}, which this model has")
+    return dataclasses.replace(checkpoint, config=checkpoint.config.shortened(latents))
 
 
 def draft_manifest(
@@ -140,7 +219,7 @@ def draft_manifest(
     builtin = request.checkpoint is None
     tokenizer = TokenizerSpec(**vars(write.file_spec(folder / TOKENIZER_FILE)), kind=TOKENIZER_KIND)
     return Manifest(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         model=write.model_spec(
             checkpoint,
             name=BUILTIN_NAME if builtin else checkpoint.folder.resolve().name,
@@ -167,7 +246,7 @@ def add_golden(draft: Manifest, checkpoint: Checkpoint, tokenizer: Tokenizer, fo
     """Record the golden vectors of a fixed request on the fp32 reference."""
     request = Request(prompt=GOLDEN_PROMPT, seconds=default_seconds(draft), seed=GOLDEN_SEED)
     prompt = tokenizer.encode_prompt(request.prompt, draft.conditioning.tokens)
-    golden = record_golden(draft, reference_programs(checkpoint), request, prompt)
+    golden = record_golden(draft, reference_programs(checkpoint, straight=draft.recipe.straight), request, prompt)
     write_golden(golden, folder / GOLDEN_FILE)
     spec = GoldenSpec(
         **vars(write.file_spec(folder / GOLDEN_FILE)),
@@ -188,7 +267,10 @@ def refuse_failures(checks: tuple[Check, ...]) -> None:
             + (f" (needs {check.threshold_db:g})" if check.threshold_db is not None else "")
             for check in failed
         )
-        raise VerificationError(f"too far from the reference: {found}; try --recipe fp32 to find the stage at fault")
+        raise VerificationError(
+            f"too far from the reference: {found}; `edge-export sensitivity CHECKPOINT --need DB` says which layers to "
+            f"keep in float, --recipe fp32 whether int8 is at fault at all"
+        )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import nn
 from edge_export.builtin import BUILTIN_NAME, builtin_checkpoint
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import UsageError
-from edge_export.submodules import SUBMODULES, Port
+from edge_export.submodules import Port, submodules_for
 from runtime_py.engine import Program, Tensors
 from runtime_py.generate import OpenProgram
 from runtime_py.manifest import Manifest
@@ -37,13 +37,16 @@ class ReferenceProgram:
         return {port.name: tensor.numpy() for port, tensor in zip(self._outputs, tensors, strict=True)}
 
 
-def reference_programs(checkpoint: Checkpoint, *, threads: int | None = None) -> OpenProgram:
-    """Opens a stage as the published network computes it, in float32."""
+def reference_programs(checkpoint: Checkpoint, *, straight: bool = False, threads: int | None = None) -> OpenProgram:
+    """Opens a stage as the published network computes it, in float32.
+
+    `straight` as in the bundle's recipe: where the network is cut into stages. The decoder takes any window.
+    """
     if threads is not None:
         torch.set_num_threads(threads)
 
     def open_program(stage: str) -> Program:
-        submodule, config = SUBMODULES[stage], checkpoint.config
+        submodule, config = submodules_for(straight)[stage], checkpoint.config
         return ReferenceProgram(submodule.load(checkpoint), submodule.inputs(config), submodule.outputs(config))
 
     return open_program
@@ -51,7 +54,14 @@ def reference_programs(checkpoint: Checkpoint, *, threads: int | None = None) ->
 
 @contextmanager
 def open_reference(manifest: Manifest, folder: Path | None, *, threads: int | None = None) -> Iterator[OpenProgram]:
-    """The reference for a bundle: its checkpoint in `folder`, or the built-in one, or where it lay at the build.
+    """The reference for a bundle, from the checkpoint that `checkpoint_of` finds; it raises the same."""
+    with checkpoint_of(manifest, folder) as checkpoint:
+        yield reference_programs(checkpoint, straight=manifest.recipe.straight, threads=threads)
+
+
+@contextmanager
+def checkpoint_of(manifest: Manifest, folder: Path | None) -> Iterator[Checkpoint]:
+    """A bundle's checkpoint: in `folder`, or the built-in one, or where it lay at the build.
 
     Raises:
         UsageError: the checkpoint is not known on this machine, or `folder` holds another one.
@@ -60,7 +70,7 @@ def open_reference(manifest: Manifest, folder: Path | None, *, threads: int | No
         checkpoint = open_checkpoint(found)
         if checkpoint.sha256 != manifest.model.checkpoint_sha256:
             raise UsageError(f"{found} is not the checkpoint this bundle was built from (its hash differs)" + ADD)
-        yield reference_programs(checkpoint, threads=threads)
+        yield checkpoint
 
 
 @contextmanager
@@ -77,18 +87,18 @@ def _checkpoint_folder(manifest: Manifest, folder: Path | None) -> Iterator[Path
 
 def remember_checkpoint(checkpoint: Checkpoint) -> None:
     """Note where a checkpoint lies, by its hash, so that `--engine reference` finds it. Failing to is no error."""
-    note = _notes() / checkpoint.sha256
     try:
+        note = _notes() / checkpoint.sha256
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(str(checkpoint.folder.resolve()), encoding="utf-8")
-    except OSError:
+    except (OSError, RuntimeError):  # a user without a home
         return
 
 
 def _remembered(sha256: str) -> Path | None:
     try:
         return Path((_notes() / sha256).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
+    except (OSError, RuntimeError, UnicodeDecodeError):
         return None
 
 

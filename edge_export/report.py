@@ -69,6 +69,7 @@ def fact_table(manifest: Manifest) -> Table:
         ("audio", f"{manifest.audio.sample_rate} Hz, {manifest.audio.channels} channels"),
         ("longest clip", f"{manifest.seconds_limit:.3f} s"),
         ("latent", f"{' x '.join(map(str, manifest.latent.shape))}, hop {manifest.latent.hop} samples"),
+        ("decoded", f"{manifest.window} latents at a time, {manifest.latent.margin} of margin where it is cut"),
         ("sampler", f"{manifest.sampler.kind}, {manifest.sampler.steps} steps"),
         ("golden", f"{golden.prompt!r}, {golden.seconds:.3f} s, seed {golden.seed}, {golden.steps} steps"),
         ("size", f"{total:.1f} MB"),
@@ -165,5 +166,6 @@ def run_record(
         "samples": wav.samples,
         "peak": wav.peak,
         "clipped": wav.clipped,
+        "seconds_first_audio": made.first_audio,
         "times": {stage: {"load": time.load, "runs": list(time.runs)} for stage, time in made.times.items()},
     }

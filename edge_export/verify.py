@@ -13,7 +13,16 @@ import numpy as np
 
 from edge_export.golden import Golden, read_golden
 from runtime_py.bundle import Bundle
-from runtime_py.generate import OpenProgram, bundle_programs, latent_noise, read_tokenizer, step_sigmas
+from runtime_py.generate import (
+    OpenProgram,
+    bundle_programs,
+    decode,
+    joined,
+    kept_loaded,
+    latent_noise,
+    read_tokenizer,
+    step_sigmas,
+)
 from runtime_py.manifest import Manifest
 from runtime_py.metrics import log_mel_distance, max_error, snr_db
 from runtime_py.sampler import pingpong
@@ -102,10 +111,14 @@ def _dit(manifest: Manifest, golden: Golden, open_program: OpenProgram) -> Gener
 
 def _decoder(manifest: Manifest, golden: Golden, latent: np.ndarray, open_program: OpenProgram) -> Iterator[Check]:
     """The recorded latent decoded, then what the whole run made: its `latent`, and that decoded."""
-    decoder = open_program("decoder")
-    yield _judge_audio(manifest, "decoder", golden["audio"], decoder.run({"latent": golden["latent"]})["audio"][0])
+    open_kept = kept_loaded(open_program)
+
+    def audio(of: np.ndarray) -> np.ndarray:
+        return joined(decode(manifest, open_kept, of, manifest.latent.samples))
+
+    yield _judge_audio(manifest, "decoder", golden["audio"], audio(golden["latent"]))
     yield _judge(manifest, "run", "latent", golden["latent"], latent)
-    yield _judge_audio(manifest, "run", golden["audio"], decoder.run({"latent": latent})["audio"][0])
+    yield _judge_audio(manifest, "run", golden["audio"], audio(latent))
 
 
 def _judge(manifest: Manifest, stage: str, tensor: str, reference: np.ndarray, actual: np.ndarray) -> Check:

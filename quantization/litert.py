@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from quantization.recipe import FLOAT, Recipe, Rule
+from quantization.layers import layer_name
+from quantization.recipe import FLOAT, INT8_DYNAMIC, Recipe, Rule
 from runtime_py.errors import UsageError
 
 # Operations that litert-quantizer calls otherwise than LiteRT does.
@@ -23,7 +24,7 @@ Entry = dict[str, object]
 class Layer:
     """A linear or convolution of a compiled program.
 
-    name: of the module in the network. operator: as in a rule. op: LiteRT's name for the operation.
+    name: the path of the module in the network. operator: as in a rule. op: LiteRT's name for the operation.
     scope: the name of the tensor it writes, which is how litert-quantizer knows the operation.
     """
 
@@ -44,13 +45,13 @@ def litert_recipe(recipe: Recipe, submodule: str, layers: Iterable[Layer]) -> li
 
 
 def rule_of(recipe: Recipe, submodule: str, operator: str, name: str) -> Rule:
-    """The rule for one layer; FLOAT itself where its rule leaves it as it is."""
-    rule = recipe.rule_for(submodule, operator, name)
-    return FLOAT if (rule.weights, rule.activations) == (FLOAT.weights, FLOAT.activations) else rule
+    """The rule for the layer at path `name`; FLOAT itself where its rule leaves it as it is."""
+    rule = recipe.rule_for(submodule, operator, layer_name(name))
+    return FLOAT if rule.formats == FLOAT.formats else rule
 
 
 def _entry(layer: Layer, rule: Rule) -> Entry:
-    if (rule.weights, rule.activations) != ("int8-channel", "int8-dynamic"):
+    if rule.formats != INT8_DYNAMIC:
         raise UsageError(
             f"LiteRT has no {layer.operator} with {rule.weights} weights and {rule.activations} activations, "
             f"which the recipe gives {layer.name}; choose another recipe"

@@ -1,21 +1,30 @@
 """A recipe says what is quantized, as pure data. It knows no backend and imports no toolchain.
 
-Read a rule as: in `submodule`, operators of kind `operator` whose name matches `pattern` get `weights`
-and `activations`. The first rule that matches an operator decides; an operator that none matches stays
+Read a rule as: in `submodule`, layers of kind `operator` whose name matches `pattern` get `weights`
+and `activations`. The first rule that matches a layer decides; a layer that none matches stays
 in float32. `submodule`, `operator` and `pattern` are shell patterns ("*" matches all).
 
 | field         | values                                                                            |
 |---------------|-----------------------------------------------------------------------------------|
-| `weights`     | `float32`; `int8-channel`: symmetric int8, one scale per output channel            |
+| `operator`    | `linear`, `conv` (transposed ones too), `embedding`                               |
+| `weights`     | `float32`; `int8-channel`: symmetric int8, one scale per output channel, or per row of an embedding |
 | `activations` | `float32`; `int8-dynamic`: asymmetric int8, scale chosen from each tensor at run time |
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
+
+from runtime_py.errors import UsageError
 
 WEIGHTS = ("float32", "int8-channel")
 ACTIVATIONS = ("float32", "int8-dynamic")
-OPERATORS = ("linear", "conv")
+OPERATORS = ("linear", "conv", "embedding")
+
+INT8_DYNAMIC = ("int8-channel", "int8-dynamic")
+INT8_ROWS = ("int8-channel", "float32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +41,11 @@ class Rule:
         if self.weights not in WEIGHTS or self.activations not in ACTIVATIONS:
             raise ValueError(f"weights are one of {WEIGHTS} and activations one of {ACTIVATIONS}, not {self}")
 
+    @property
+    def formats(self) -> tuple[str, str]:
+        """(weights, activations)"""
+        return self.weights, self.activations
+
     def matches(self, submodule: str, operator: str, name: str) -> bool:
         pairs = ((submodule, self.submodule), (operator, self.operator), (name, self.pattern))
         return all(fnmatchcase(text, pattern) for text, pattern in pairs)
@@ -45,13 +59,37 @@ class Recipe:
     """Rules in order of precedence, and what `verify` holds the result to.
 
     thresholds: least SNR in dB against the fp32 reference, by stage, on equal inputs.
+    float16: submodules that compute in float16 what the rules leave in float.
+    straight: export the network as published, without rewrites and windows, as a baseline to compare with.
     """
 
     name: str
     summary: str
     rules: tuple[Rule, ...]
     thresholds: dict[str, float]
+    float16: tuple[str, ...] = ()
+    straight: bool = False
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, self.thresholds.values())):
+            raise ValueError(f"thresholds are finite numbers of decibels, not {self.thresholds}")
 
     def rule_for(self, submodule: str, operator: str, name: str) -> Rule:
         """The first rule that matches, or FLOAT."""
         return next((rule for rule in self.rules if rule.matches(submodule, operator, name)), FLOAT)
+
+    def check_layers(self, layers: Iterable[tuple[str, str, str]]) -> None:
+        """Hold each rule against the `layers` there are: (submodule, operator, name).
+
+        Raises:
+            UsageError: a rule matches none of them, so that the recipe would do less than it says.
+        """
+        layers = list(layers)
+        for rule in self.rules:
+            if not any(rule.matches(*layer) for layer in layers):
+                wanted = f"{rule.submodule} {rule.operator} {rule.pattern}"
+                nearest = get_close_matches(wanted, map(" ".join, layers), n=1, cutoff=0.0)
+                raise UsageError(
+                    f"recipe {self.name}: no layer is {wanted!r} (submodule, operator, pattern); nearest: "
+                    f"{', '.join(nearest) or 'none'}; `edge-export sensitivity` lists them all"
+                )

@@ -1,12 +1,30 @@
-"""The recipes there are. To add one, add an entry; everything else reads this table."""
+"""The recipes there are. To add one, add an entry; everything else reads this table.
+
+A recipe of a user's own is the same in a JSON file.
+"""
+
+import json
+from dataclasses import MISSING, fields
+from pathlib import Path
 
 from quantization.recipe import Recipe, Rule
+from runtime_py import strict_json
 from runtime_py.errors import UsageError
+from runtime_py.manifest import ManifestError, read_as
 
 # fp32 differs from the reference only by the order of sums.
 FP32_DB = 80.0
+MAX_RECIPE_BYTES = 1 << 20
 
-INT8_DYNAMIC = {"weights": "int8-channel", "activations": "int8-dynamic"}
+INT8 = {"weights": "int8-channel", "activations": "int8-dynamic"}
+INT8_EVERYWHERE = (
+    # An eighth of the conditioner's error for a hundredth of its weights: they stay in float.
+    Rule(submodule="conditioner", pattern="to_cond_embed.0"),
+    Rule(submodule="conditioner", pattern="seconds_total.*"),
+    Rule(submodule="conditioner", operator="embedding", weights="int8-channel"),
+    Rule(operator="linear", **INT8),
+    Rule(operator="conv", **INT8),
+)
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
@@ -19,19 +37,73 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="int8-dynamic",
-            summary="int8 weights per channel, dynamic int8 activations, for every linear of conditioner and dit",
-            rules=(
-                Rule(submodule="conditioner", operator="linear", **INT8_DYNAMIC),
-                Rule(submodule="dit", operator="linear", **INT8_DYNAMIC),
-            ),
-            thresholds={"conditioner": 25.0, "dit": 25.0, "decoder": FP32_DB},
+            summary="int8 weights per channel, dynamic int8 activations: linears, convolutions and embeddings",
+            rules=INT8_EVERYWHERE,
+            thresholds={"conditioner": 30.0, "dit": 25.0, "decoder": 28.0},
+        ),
+        Recipe(
+            name="int8-dynamic-f16",
+            summary="the same, and dit and decoder compute the rest in float16: for LiteRT on Arm CPUs that have it (FEAT_FP16)",
+            rules=INT8_EVERYWHERE,
+            thresholds={"conditioner": 30.0, "dit": 25.0, "decoder": 28.0},
+            float16=("dit", "decoder"),
+        ),
+        Recipe(
+            name="int8-dit",
+            summary="the public recipe, to compare with: the dit's linears in int8, no rewrites, no windows",
+            rules=(Rule(submodule="dit", operator="linear", **INT8),),
+            thresholds={"conditioner": FP32_DB, "dit": 25.0, "decoder": FP32_DB},
+            straight=True,
         ),
     )
 }
 
 
 def recipe_for(name: str) -> Recipe:
-    """The recipe called `name`; UsageError lists the choices when there is none."""
+    """The recipe called `name`, or the one in the file `name` if that ends in .json.
+
+    Raises:
+        UsageError: there is none; the message lists the choices, or says what is wrong with the file.
+    """
+    if name.endswith(".json"):
+        return read_recipe(Path(name))
     if name not in RECIPES:
-        raise UsageError(f"no recipe called {name!r}; choose from {', '.join(RECIPES)}")
+        raise UsageError(f"no recipe called {name!r}; choose from {', '.join(RECIPES)}, or name a .json file")
     return RECIPES[name]
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe in the form that `edge-export recipes --json` prints; what may be left out has its default.
+
+    Raises:
+        UsageError: the file cannot be read, or is no recipe.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no plain file")
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise ValueError(f"it is larger than {MAX_RECIPE_BYTES >> 20} MiB")
+        document = strict_json.parse(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise ValueError("it is no JSON object")
+        json.dumps(document, ensure_ascii=False).encode()  # ValueError: half a character, which no manifest can hold
+        rules = document.get("rules", [])
+        if isinstance(rules, list):
+            rules = [_with_defaults(Rule, rule) for rule in rules]
+        recipe = read_as(Recipe, _with_defaults(Recipe, {**document, "rules": rules}), path.name)
+    except OSError as error:
+        raise UsageError(f"cannot read the recipe {path}: {error.strerror}; name a file, or a known recipe") from error
+    except (ManifestError, ValueError) as error:
+        said = str(error).removeprefix("manifest.json: ")
+        raise UsageError(f"{path} is no recipe: {said}; see `edge-export recipes --json`") from error
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def _with_defaults(kind: type, value: object) -> object:
+    """`value`, with the defaults of `kind` for the keys it lacks, in JSON's types."""
+    if not isinstance(value, dict):
+        return value
+    defaults = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
+    in_json = {name: list(default) if isinstance(default, tuple) else default for name, default in defaults.items()}
+    return {**in_json, **value}

@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from quantization.recipe import Recipe, Rule
+from quantization.layers import layer_name
+from quantization.recipe import FLOAT, INT8_DYNAMIC, Recipe
 from runtime_py.errors import UsageError
 
-QUANTIZED = ("int8-channel", "int8-dynamic")
-PLAIN = ("float32", "float32")
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
 
@@ -52,13 +51,29 @@ def quantize_convolutions(
     quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True))
     # Not by `set_module_name`: weights carry no module's name, and a pattern without one is passed over.
     quantizer.set_filter_function(lambda node: node.op != "call_function" or _module_of(node) in wanted)
+    _read_each_alone(exported)
     prepared = prepare_pt2e(exported, quantizer)
     prepared(**example)
     return convert_pt2e(prepared)
 
 
+def _read_each_alone(module: fx.GraphModule) -> None:
+    """Give every operator a node of its own to read its weights from.
+
+    XNNPACKQuantizer takes an operator for quantized once its weights are, and would leave each later call of a
+    module in float32.
+    """
+    for node in module.graph.find_nodes(op="get_attr"):
+        for user in list(node.users)[1:]:
+            with module.graph.inserting_before(user):
+                alone = module.graph.get_attr(node.target)
+            alone.meta = dict(node.meta)
+            user.replace_input_with(node, alone)
+    module.recompile()
+
+
 def _module_of(node: fx.Node) -> str:
-    """The name of the innermost module that `node` was traced in."""
+    """The path of the innermost module that `node` was traced in."""
     names = [name for name, _ in node.meta.get("nn_module_stack", {}).values()]
     return str(names[-1]) if names else ""
 
@@ -68,13 +83,11 @@ def _layers(module: nn.Module, kinds: tuple[type, ...]) -> list[tuple[str, Any]]
 
 
 def _quantizes(recipe: Recipe, submodule: str, operator: str, name: str) -> bool:
-    """Whether the recipe makes this layer int8; its name is that in the network, without our wrapper's."""
-    rule = recipe.rule_for(submodule, operator, name.removeprefix("module."))
-    pair = (rule.weights, rule.activations)
-    if pair not in (QUANTIZED, PLAIN):
-        raise UsageError(f"XNNPACK cannot compute {name} {_said(rule)}; give it int8-channel and int8-dynamic")
-    return pair == QUANTIZED
-
-
-def _said(rule: Rule) -> str:
-    return f"with {rule.weights} weights and {rule.activations} activations"
+    """Whether the recipe makes the layer at path `name` int8."""
+    rule = recipe.rule_for(submodule, operator, layer_name(name))
+    if rule.formats not in (INT8_DYNAMIC, FLOAT.formats):
+        raise UsageError(
+            f"XNNPACK cannot compute {layer_name(name)} with {rule.weights} weights and {rule.activations} "
+            "activations; give it int8-channel and int8-dynamic"
+        )
+    return rule.formats == INT8_DYNAMIC

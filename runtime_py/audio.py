@@ -33,16 +33,9 @@ class WavReport:
     clipped: int
 
 
-def trim(audio: np.ndarray, seconds: float, sample_rate: int) -> np.ndarray:
-    """The first round(seconds * sample_rate) samples, half to even, of [channels, samples].
-
-    Raises:
-        GenerationError: there are fewer.
-    """
-    samples = round(seconds * sample_rate)
-    if audio.shape[1] < samples:
-        raise GenerationError(f"{audio.shape[1]} samples were made, {samples} are needed; run `edge-export verify`")
-    return audio[:, :samples]
+def samples_in(seconds: float, sample_rate: int) -> int:
+    """The samples of a clip of so many seconds: rounded, half to even."""
+    return round(seconds * sample_rate)
 
 
 def wav_bytes(audio: np.ndarray, sample_rate: int, *, float32: bool = False) -> bytes:

@@ -33,8 +33,10 @@ class Engine(Protocol):
         """
         ...
 
-    def load(self, path: Path, spec: ProgramSpec, *, threads: int | None = None) -> Program:
+    def load(self, path: Path, spec: ProgramSpec, *, threads: int | None = None, float16: bool = False) -> Program:
         """Open the program at `path` and hold it against `spec`.
+
+        `float16`: the program is to compute in float16 what is not int8, whether this CPU is good at it or not.
 
         Raises:
             MissingDependency: the engine's runtime is not installed.

@@ -1,4 +1,4 @@
-"""From a prompt to audio: tokenizer, conditioner, dit steps, decoder, one event after each.
+"""From a prompt to audio: tokenizer, conditioner, dit steps, windows of the decoder, one event after each.
 
 The loop is a generator, so that progress, cancelling and recording stay outside. It does not know which
 engine runs a program, nor what becomes of the audio.
@@ -7,11 +7,12 @@ engine runs a program, nor what becomes of the audio.
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
-from runtime_py.audio import trim
+from runtime_py.audio import samples_in
 from runtime_py.bundle import Bundle
 from runtime_py.engine import Program, Tensors, engine_for
 from runtime_py.errors import GenerationError, UsageError
@@ -19,6 +20,7 @@ from runtime_py.manifest import Manifest
 from runtime_py.random import TorchRandom
 from runtime_py.sampler import pingpong, sigmas
 from runtime_py.tokenizer import Prompt, Tokenizer, load_tokenizer
+from runtime_py.windows import Window, windows
 
 MAX_PROMPT_CHARACTERS = 100_000
 DEFAULT_SECONDS = 7.0
@@ -63,10 +65,20 @@ class StageTime:
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """What came out: audio [channels, samples] of exactly the seconds asked for, and how long each stage took."""
+    """What came out: audio [channels, samples] of exactly the seconds asked for, and how long each stage took.
+
+    conditioning: what the conditioner made, for the next generation of the same prompt and seconds; empty when it
+    was given.
+    """
 
     audio: np.ndarray
+    conditioning: Tensors = field(repr=False)
     times: dict[str, StageTime]
+
+    @property
+    def first_audio(self) -> float:
+        """Seconds until the first piece of the sound could be handed on: all but the decoder's later windows."""
+        return sum(time.total for time in self.times.values()) - sum(self.times["decoder"].runs[1:])
 
 
 def default_seconds(manifest: Manifest) -> float:
@@ -92,7 +104,7 @@ def check_request(request: Request, manifest: Manifest) -> None:
         raise UsageError(f"seconds is {request.seconds:g}, expected a number above 0 and up to {limit:.3f}")
     if request.seconds > limit:
         raise UsageError(f"seconds is {request.seconds:g}, this model makes at most {limit:.3f}; ask for less")
-    if round(request.seconds * manifest.audio.sample_rate) < 1:
+    if samples_in(request.seconds, manifest.audio.sample_rate) < 1:
         raise UsageError(f"seconds is {request.seconds:g}, less than one sample; ask for more")
     step_sigmas(manifest, request.steps)
     TorchRandom(request.seed)
@@ -113,38 +125,55 @@ def bundle_programs(bundle: Bundle, *, threads: int | None = None) -> OpenProgra
 
     def open_program(stage: str) -> Program:
         spec = bundle.manifest.program(stage)
-        return engine.load(bundle.path(spec), spec, threads=threads)
+        half = stage in bundle.manifest.recipe.float16
+        return engine.load(bundle.path(spec), spec, threads=threads, float16=half)
 
     return open_program
+
+
+def kept_loaded(open_program: OpenProgram) -> OpenProgram:
+    """Opens each program once and keeps it: for those who generate again and again, and have the memory."""
+    return cache(open_program)
 
 
 def read_tokenizer(bundle: Bundle) -> Tokenizer:
     return load_tokenizer(bundle.path(bundle.manifest.tokenizer))
 
 
-def generate(manifest: Manifest, open_program: OpenProgram, request: Request, prompt: Prompt) -> Iterator[Event]:
-    """Run the whole generation; the last event's tensors hold "audio" [channels, samples], not yet trimmed.
+def generate(
+    manifest: Manifest,
+    open_program: OpenProgram,
+    request: Request,
+    prompt: Prompt,
+    *,
+    conditioning: Tensors | None = None,
+    window: int | None = None,
+) -> Iterator[Event]:
+    """Run the whole generation; the decoder's events hold "audio" [channels, samples], one piece after another.
 
+    Together the pieces are exactly the seconds asked for, and each is ready while the next is still to be decoded.
     A stage's program is loaded when its turn comes and let go when it is done. The conditioner's outputs
-    reach the dit by name, whatever they are.
+    reach the dit by name, whatever they are: given as `conditioning`, from an earlier generation of the same prompt
+    and seconds, they are not computed again. `window` is the latents to decode at a time, as many as the bundle's
+    decoder takes unless the programs take others.
 
     Raises:
         GenerationError: a program failed or returned NaN.
     """
-    conditioned = run_once(
-        "conditioner",
-        open_program,
-        input_ids=prompt.ids[None],
-        prompt_mask=prompt.mask[None],
-        seconds=np.array([request.seconds], np.float32),
-    )
-    yield conditioned
-    latent = yield from denoise(manifest, open_program, request, conditioned.tensors)
-    decoded = run_once("decoder", open_program, latent=latent)
-    audio = decoded.tensors["audio"][0]
-    if not np.isfinite(audio).all():
-        raise GenerationError("the decoder returned NaN or infinity; run `edge-export verify` on the bundle")
-    yield replace(decoded, tensors={"audio": audio})
+    if conditioning is None:
+        conditioned = condition(open_program, request, prompt)
+        yield conditioned
+        conditioning = conditioned.tensors
+    latent = yield from denoise(manifest, open_program, request, conditioning)
+    samples = samples_in(request.seconds, manifest.audio.sample_rate)
+    yield from decode(manifest, open_program, latent, samples, window=window)
+
+
+def condition(open_program: OpenProgram, request: Request, prompt: Prompt) -> Event:
+    """Load the conditioner, run it once, let it go: all that the dit is to know of the request."""
+    stage = Stage("conditioner", open_program)
+    seconds = np.array([request.seconds], np.float32)
+    return stage.event(stage.run(input_ids=prompt.ids[None], prompt_mask=prompt.mask[None], seconds=seconds))
 
 
 def denoise(
@@ -162,17 +191,63 @@ def denoise(
     return step.clean
 
 
-def collect(events: Iterable[Event], request: Request, manifest: Manifest) -> Generation:
-    """Run `events` to their end and keep what a caller wants: the audio, trimmed, and the times."""
+def decode(
+    manifest: Manifest, open_program: OpenProgram, latent: np.ndarray, samples: int, *, window: int | None = None
+) -> Iterator[Event]:
+    """The first `samples` of the sound of `latent` [1, channels, length], in pieces [audio channels, samples].
+
+    Raises:
+        GenerationError: the program failed or returned NaN.
+    """
+    hop, width, todo = manifest.latent.hop, window or manifest.window, _windows(manifest, samples, window)
+    decoder = Stage("decoder", open_program, count=len(todo))
+    for part in todo:
+        heard = np.ascontiguousarray(latent[..., part.start : part.start + width])
+        audio = decoder.run(latent=heard)["audio"][0]
+        begin, end = ((moment - part.start) * hop for moment in (part.first, part.end))
+        piece = audio[:, begin:end][:, : samples - part.first * hop].copy()
+        if not np.isfinite(piece).all():
+            raise GenerationError("the decoder returned NaN or infinity; run `edge-export verify` on the bundle")
+        yield decoder.event({"audio": piece})
+
+
+def joined(pieces: Iterable[Event]) -> np.ndarray:
+    """The sound that the decoder's events hold, [channels, samples]."""
+    return np.concatenate([event.tensors["audio"] for event in pieces], axis=1)
+
+
+def collect(events: Iterable[Event]) -> Generation:
+    """Run `events` to their end and keep what a caller wants: the audio and the times."""
     loads: dict[str, float] = {}
     runs: dict[str, list[float]] = {}
-    audio = np.zeros((manifest.audio.channels, 0), np.float32)
+    decoded: list[Event] = []
+    conditioning: Tensors = {}
     for event in events:
         loads[event.stage] = loads.get(event.stage, 0.0) + event.load
         runs.setdefault(event.stage, []).append(event.run)
-        audio = event.tensors.get("audio", audio)
+        if event.stage == "decoder":
+            decoded.append(event)
+        elif event.stage == "conditioner":
+            conditioning = event.tensors
     times = {stage: StageTime(load=loads[stage], runs=tuple(runs[stage])) for stage in runs}
-    return Generation(audio=trim(audio, request.seconds, manifest.audio.sample_rate), times=times)
+    return Generation(audio=joined(decoded), conditioning=conditioning, times=times)
+
+
+def pieces(manifest: Manifest, request: Request, *, window: int | None = None, conditioned: bool = False) -> list[str]:
+    """What `generate` will do, one name for each of its events; `conditioned` when it is given the conditioning."""
+    steps = len(step_sigmas(manifest, request.steps)) - 1
+    todo = len(_windows(manifest, samples_in(request.seconds, manifest.audio.sample_rate), window))
+    return [
+        *([] if conditioned else ["conditioner"]),
+        *(f"dit, step {step} of {steps}" for step in range(1, steps + 1)),
+        *(f"decoder, window {number} of {todo}" for number in range(1, todo + 1)),
+    ]
+
+
+def _windows(manifest: Manifest, samples: int, window: int | None) -> list[Window]:
+    """The windows of the latent that the first `samples` are decoded in."""
+    latent = manifest.latent
+    return list(windows(latent.length, window or manifest.window, latent.margin, needed=-(-samples // latent.hop)))
 
 
 def step_sigmas(manifest: Manifest, steps: int | None) -> np.ndarray:
@@ -188,12 +263,6 @@ def latent_noise(manifest: Manifest, seed: int) -> Iterator[np.ndarray]:
     random = TorchRandom(seed)
     while True:
         yield random.randn(1, *manifest.latent.shape)
-
-
-def run_once(name: str, open_program: OpenProgram, **inputs: np.ndarray) -> Event:
-    """Load a stage's program, run it once, let it go."""
-    stage = Stage(name, open_program)
-    return stage.event(stage.run(**inputs))
 
 
 class Stage:

@@ -19,7 +19,7 @@ from runtime_py import strict_json
 from runtime_py.errors import BundleError
 
 MANIFEST_FILE = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_FILE_BYTES = 16 << 30
 MAX_ELEMENTS = 1 << 31
@@ -139,11 +139,17 @@ class RuleSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeSpec:
-    """The recipe by name, its rules, and the thresholds (SNR in dB, by stage) that `verify` holds it to."""
+    """The recipe by name, its rules, and the thresholds (SNR in dB, by stage) that `verify` holds it to.
+
+    float16: the programs that compute in float16 what is not int8. straight: the network was cut and exported as
+    published, without rewrites.
+    """
 
     name: str
     rules: tuple[RuleSpec, ...]
     thresholds: dict[str, float]
+    float16: tuple[str, ...]
+    straight: bool
 
     def validate(self, path: str) -> None:
         for stage, threshold in self.thresholds.items():
@@ -188,14 +194,23 @@ class AudioSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class LatentSpec:
-    """The latent: `shape` (channels, length), and `hop`, the samples that one latent becomes."""
+    """The latent: `shape` (channels, length), and `hop`, the samples that one latent becomes.
+
+    margin: latents on either side that the sound of one latent depends on. A decoder that takes fewer latents than
+    the clip has is run on overlapping windows; at a cut, this many latents of a window's sound are not yet right.
+    """
 
     shape: tuple[int, ...]
     hop: int
+    margin: int
+
+    @property
+    def length(self) -> int:
+        return self.shape[1]
 
     @property
     def samples(self) -> int:
-        return self.shape[1] * self.hop
+        return self.length * self.hop
 
     def validate(self, path: str) -> None:
         require(
@@ -205,6 +220,7 @@ class LatentSpec:
         )
         require(math.prod(self.shape) <= MAX_ELEMENTS, f"{path}.shape", "is too large to be true")
         require(1 <= self.hop <= 1 << 20, f"{path}.hop", "is out of bounds")
+        require(0 <= self.margin <= 1 << 20, f"{path}.margin", "is out of bounds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,6 +307,27 @@ class Manifest:
             ("file", [spec.file for spec in self.files]),
         ):
             require(len(set(names)) == len(names), "programs", f"names a {what} twice")
+        self._validate_window()
+
+    @property
+    def window(self) -> int:
+        """Latents that the decoder takes at a time."""
+        shape = self.program("decoder").tensor("inputs", "latent").shape
+        require(len(shape) == 3, "programs.decoder.inputs.latent.shape", "is not (1, channels, length)")
+        return shape[2]
+
+    def _validate_window(self) -> None:
+        if any(spec.name == "decoder" for spec in self.programs):
+            window, (channels, length) = self.window, self.latent.shape
+            whole = window == length
+            fits = whole or (window < length and window > 2 * self.latent.margin)
+            require(
+                fits, "programs.decoder.inputs.latent.shape", "is neither the whole clip nor wider than its margins"
+            )
+            expected = {"inputs": (1, channels, window), "outputs": (1, self.audio.channels, window * self.latent.hop)}
+            for side, name in (("inputs", "latent"), ("outputs", "audio")):
+                found = self.program("decoder").tensor(side, name).shape
+                require(found == expected[side], f"programs.decoder.{side}.{name}.shape", f"is not {expected[side]}")
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -319,7 +356,7 @@ def parse_manifest(text: str) -> Manifest:
     The version is looked at first, so that a later manifest is called that and not "unknown key".
 
     Raises:
-        ManifestError: not JSON, from a later version, or breaks the contract.
+        ManifestError: not JSON, from another version, or breaks the contract.
     """
     try:
         document = strict_json.parse(text)
@@ -333,7 +370,13 @@ def parse_manifest(text: str) -> Manifest:
             f"is {version}, this edge-export reads up to {SCHEMA_VERSION}; upgrade edge-export",
             "schema_version",
         )
-    manifest = _read(Manifest, document, "")
+    if version < SCHEMA_VERSION:
+        raise ManifestError(
+            f"is {version}: the bundle was made by an older edge-export than this, which reads {SCHEMA_VERSION}; "
+            "build it again",
+            "schema_version",
+        )
+    manifest = read_as(Manifest, document, "")
     assert isinstance(manifest, Manifest)
     return manifest
 
@@ -343,17 +386,21 @@ def dump_manifest(manifest: Manifest) -> str:
     return json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _read(kind: Any, value: Any, path: str) -> Any:
-    """`value` (parsed JSON) as `kind`: a dataclass, tuple[X, ...], dict[str, X], int, float or str."""
+def read_as(kind: Any, value: Any, path: str) -> Any:
+    """`value` (parsed JSON) as `kind`: a dataclass, tuple[X, ...], dict[str, X], int, float, bool or str.
+
+    Raises:
+        ManifestError: it is none; the message begins with the place in the document, which is at `path`.
+    """
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(typing.cast(type, kind), value, path)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
         require(isinstance(value, list), path, f"expected a list, found {_name(value)}")
-        return tuple(_read(arguments[0], item, f"{path}[{index}]") for index, item in enumerate(value))
+        return tuple(read_as(arguments[0], item, f"{path}[{index}]") for index, item in enumerate(value))
     if origin is dict:
         require(isinstance(value, dict), path, f"expected an object, found {_name(value)}")
-        return {key: _read(arguments[1], item, f"{path}.{key}") for key, item in value.items()}
+        return {key: read_as(arguments[1], item, f"{path}.{key}") for key, item in value.items()}
     if kind is float and type(value) is int:
         require(abs(value) <= 1 << 53, path, "is too large to be true")
         return float(value)
@@ -369,11 +416,11 @@ def _read_dataclass(kind: type, value: Any, path: str) -> Any:
         require(
             key in hints,
             f"{dot}{key}",
-            "is not a key of this schema; was the bundle made by another version?",
+            "is not a key of this schema; was it made by another version?",
         )
     for key in hints:
         require(key in value, f"{dot}{key}", "is missing")
-    made = kind(**{key: _read(hint, value[key], f"{dot}{key}") for key, hint in hints.items()})
+    made = kind(**{key: read_as(hint, value[key], f"{dot}{key}") for key, hint in hints.items()})
     validate = getattr(made, "validate", None)
     if isinstance(validate, types.MethodType):
         validate(path)

@@ -1,12 +1,21 @@
-"""Fixtures that more than one package's tests use."""
+"""Fixtures that more than one package's tests use. Caches are the run's own, never the user's."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 ORACLE = Path(__file__).parent / "fixtures" / "oracle"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Compiled programs, packed weights and remembered checkpoints of this run, of its child processes too."""
+    folder = tmp_path_factory.mktemp("caches")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -16,8 +25,11 @@ def oracle() -> Path:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory) -> Callable[[str, str], Path]:
-    """(backend, recipe) -> a bundle of the oracle, built once in the whole run. Read it; to change it, copy it."""
+def built(tmp_path_factory: pytest.TempPathFactory, own_caches: Path) -> Callable[[str, str], Path]:
+    """(backend, recipe) -> a bundle of the oracle, built once in the whole run. Read it; to change it, copy it.
+
+    Recipes that make the same program of a submodule share it by way of the run's own cache.
+    """
     from edge_export.pipeline import BuildRequest, export_bundle
     from edge_export.progress import silent
 
@@ -37,6 +49,6 @@ def built(tmp_path_factory) -> Callable[[str, str], Path]:
 
 
 @pytest.fixture
-def copy_of(tmp_path) -> Callable[[Path], Path]:
+def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
     """A copy of a folder to break."""
     return lambda folder: Path(shutil.copytree(folder, tmp_path / folder.name))

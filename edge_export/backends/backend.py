@@ -28,6 +28,8 @@ class Backend(Protocol):
     SUFFIX: str
     PACKAGES: tuple[str, ...]
     """Distributions whose versions decide what comes out; the manifest records them."""
+    FLOAT16: bool
+    """Whether programs can compute in float16 what is not int8."""
 
     def compile(self, part: Part, recipe: Recipe, out: Path) -> Compiled:
         """Write the program for `part` to `out`.

@@ -17,6 +17,7 @@ from edge_export.backends.backend import Compiled, check_ports
 from edge_export.backends.litert_graph import graph_spec, layer_operators, layers_in, open_graph, weights_dtypes
 from edge_export.errors import BuildError, BundleError, EdgeExportError, MissingDependency
 from edge_export.submodules.submodule import Named, Part
+from quantization.embedding import quantize_embeddings
 from quantization.litert import Entry, Layer, litert_recipe, rule_of
 from quantization.recipe import FLOAT, Recipe
 from runtime_py.engines.litert import interface, only_signature, open_model
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".tflite"
 PACKAGES = ("torch", "litert-torch", "litert-converter", "litert-quantizer", "ai-edge-litert")
+FLOAT16 = True
 
 # Far below what a sound program reaches and far above what one with two tensors swapped does.
 FLOAT_DB, QUANTIZED_DB = 60.0, 10.0
@@ -60,11 +62,17 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
     """
     with _told_in_one_line(part), quiet():
         _import_toolchain()
+        quantize_embeddings(part.module, part.name, recipe)
         traced = NamedOutputs(part).eval()
         program = _convert(part, traced)
         layers = _layers_to_quantize(program, part, traced, recipe)
         if layers:
             program = _quantize(program, litert_recipe(recipe, part.name, layers))
+        float16 = part.name in recipe.float16
+        if layers or float16:
+            from edge_export.backends.tflite_writer import rewritten
+
+            program = rewritten(program, float16=float16)
     # Python writes, for on a full disk the toolchain's own writers take the process with them.
     out.write_bytes(program)
     del program

@@ -5,7 +5,7 @@ change the sound. It knows no tensors.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,10 @@ class ModelConfig:
     @property
     def latent_shape(self) -> tuple[int, int]:
         return (self.dit.io_channels, self.latent_length)
+
+    def shortened(self, latents: int) -> "ModelConfig":
+        """The same network for a clip of at most so many latents."""
+        return replace(self, sample_size=min(self.sample_size, latents * self.decoder.hop))
 
 
 class Section:

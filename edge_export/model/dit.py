@@ -17,6 +17,9 @@ from edge_export.model.layers import (
     split_heads,
 )
 
+Context = Tensor | tuple[Tensor, Tensor]
+"""What each block's cross-attention is given: the projected conditioning, or what a rewrite makes of it."""
+
 TIMESTEP_FEATURES = 256
 QK_NORM_EPS = 1e-6
 
@@ -109,7 +112,7 @@ class Block(nn.Module):
         self.ff_norm = LayerNorm(config.embed_dim)
         self.ff = FeedForward(config.embed_dim)
 
-    def forward(self, x: Tensor, context: Tensor, angles: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Context, angles: Tensor) -> Tensor:
         x = x + self.self_attn(self.pre_norm(x), angles)
         x = x + self.cross_attn(self.cross_attend_norm(x), context)
         return x + self.ff(self.ff_norm(x))
@@ -125,7 +128,7 @@ class Transformer(nn.Module):
         self.rotary_pos_emb = RotaryEmbedding(max(config.head_dim // 2, 32))
         self.layers = nn.ModuleList([Block(config) for _ in range(config.depth)])
 
-    def forward(self, x: Tensor, prepended: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, prepended: Tensor, context: Context) -> Tensor:
         x = torch.cat([prepended, self.project_in(x)], dim=1)
         angles = self.rotary_pos_emb(x.shape[1])
         for layer in self.layers:
@@ -161,7 +164,10 @@ class Dit(nn.Module):
         self.postprocess_conv = nn.Conv1d(channels, channels, 1, bias=False)
 
     def forward(self, latent: Tensor, sigma: Tensor, cross_attn_cond: Tensor, global_cond: Tensor) -> Tensor:
-        context = self.to_cond_embed(cross_attn_cond)
+        return self.velocity(latent, sigma, self.to_cond_embed(cross_attn_cond), global_cond)
+
+    def velocity(self, latent: Tensor, sigma: Tensor, context: Context, global_cond: Tensor) -> Tensor:
+        """`forward` with what the blocks attend to already projected."""
         timestep = self.to_timestep_embed(self.timestep_features(sigma[:, None]))
         prepended = (self.to_global_embed(global_cond) + timestep)[:, None, :]
         x = (latent + self.preprocess_conv(latent)).transpose(1, 2)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from edge_export.model.conditioner import T5Attention
 from edge_export.model.config import ModelConfig
-from edge_export.model.dit import CrossAttention, SelfAttention, Transformer, UnitNorm
+from edge_export.model.dit import SelfAttention, Transformer, UnitNorm
+from edge_export.rewrites.cross_keys import BlockKeys, CrossQueries, Keys, own_rows
 from edge_export.rewrites.replace import replace_each, split_linear
 
 Tables = tuple[Tensor, Tensor, int]
@@ -55,21 +56,28 @@ class FlatSelfAttention(nn.Module):
         return self.to_out(heads_last(self.attend(turn(self.q_norm(q), tables), turn(self.k_norm(k), tables), v)))
 
 
-class FlatCrossAttention(nn.Module):
-    def __init__(self, published: CrossAttention) -> None:
+class FlatBlockKeys(nn.Module):
+    def __init__(self, published: BlockKeys) -> None:
         super().__init__()
-        self.head_dim, self.repeats = published.head_dim, published.repeats
-        self.to_q, self.to_out = published.to_q, published.to_out
+        self.head_dim = published.head_dim
         self.to_k, self.to_v = split_linear(published.to_kv, 2)
-        self.q_norm, self.k_norm = published.q_norm, published.k_norm
+        self.k_norm = published.k_norm
+
+    def forward(self, context: Tensor) -> Keys:
+        k, v = (heads_first(project(context), self.head_dim) for project in (self.to_k, self.to_v))
+        return self.k_norm(k), v
+
+
+class FlatCrossQueries(nn.Module):
+    def __init__(self, published: CrossQueries) -> None:
+        super().__init__()
+        self.head_dim, self.repeats, self.rows = published.head_dim, published.repeats, published.rows
+        self.to_q, self.to_out, self.q_norm = published.to_q, published.to_out, published.q_norm
         self.attend = Attend(self.head_dim**-0.5)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        q, k, v = (
-            heads_first(project(source), self.head_dim)
-            for project, source in ((self.to_q, x), (self.to_k, context), (self.to_v, context))
-        )
-        attended = self.attend(self._stack(self.q_norm(q)), self.k_norm(k), v)
+    def forward(self, x: Tensor, keys: Keys) -> Tensor:
+        q = self.q_norm(heads_first(self.to_q(x), self.head_dim))
+        attended = self.attend(self._stack(q), *own_rows(keys, self.rows))
         return self.to_out(heads_last(self._unstack(attended, x.shape[1])))
 
     def _stack(self, q: Tensor) -> Tensor:
@@ -140,6 +148,7 @@ def attention_in_three_dimensions(module: nn.Module, config: ModelConfig) -> nn.
         if isinstance(part, Transformer):
             part.rotary_pos_emb = RotaryTables(part, tokens, head_dim)  # type: ignore[assignment]
     module = replace_each(module, SelfAttention, FlatSelfAttention)
-    module = replace_each(module, CrossAttention, FlatCrossAttention)
+    module = replace_each(module, CrossQueries, FlatCrossQueries)
+    module = replace_each(module, BlockKeys, FlatBlockKeys)
     module = replace_each(module, UnitNorm, lambda _: FlatUnitNorm(head_dim))
     return replace_each(module, T5Attention, FlatT5Attention)

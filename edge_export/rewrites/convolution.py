@@ -58,7 +58,11 @@ class FlatDecoder(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         # Not a reshape: quantization would be moved before it, onto three dimensions, where XNNPACK fails.
         x = latent.unsqueeze(2)
-        return self.layers(x * self.latent_scale if self.scaled else x).squeeze(2)
+        return self.run(x * self.latent_scale if self.scaled else x).squeeze(2)
+
+    def run(self, x: Tensor) -> Tensor:
+        """[1, latent_dim, 1, length] -> [1, audio_channels, 1, length * hop]."""
+        return self.layers(x)
 
 
 def _conv2d(conv: nn.Conv1d) -> nn.Conv2d:

@@ -1,7 +1,8 @@
-"""The conditioner as a program: token ids, their mask and seconds to the dit's conditioning."""
+"""The conditioner as a program: token ids, their mask and seconds to all that the dit attends to."""
 
 from edge_export.model.config import ModelConfig
 from edge_export.rewrites.attention import attention_in_three_dimensions
+from edge_export.rewrites.cross_keys import ConditionerToKeys, keys_shape
 from edge_export.rewrites.embeddings import embeddings_as_linears
 from edge_export.rewrites.gelu import gelu_by_sigmoid
 from edge_export.rewrites.layer_norm import layer_norm_as_linear
@@ -19,6 +20,16 @@ def _inputs(config: ModelConfig) -> tuple[Port, ...]:
 
 def outputs(config: ModelConfig) -> tuple[Port, ...]:
     """What the conditioner hands to the dit, by the names of the dit's inputs."""
+    keys = keys_shape(config.dit, config.conditioner.cross_tokens)
+    return (
+        Port(name="cross_k", dtype="float32", shape=keys),
+        Port(name="cross_v", dtype="float32", shape=keys),
+        Port(name="global_cond", dtype="float32", shape=(1, config.conditioner.dim)),
+    )
+
+
+def straight_outputs(config: ModelConfig) -> tuple[Port, ...]:
+    """The same as published: the dit projects its keys and values itself."""
     conditioner = config.conditioner
     return (
         Port(name="cross_attn_cond", dtype="float32", shape=(1, conditioner.cross_tokens, conditioner.dim)),
@@ -28,7 +39,7 @@ def outputs(config: ModelConfig) -> tuple[Port, ...]:
 
 CONDITIONER = Submodule(
     name="conditioner",
-    load=lambda checkpoint: checkpoint.conditioner(),
+    load=lambda checkpoint: ConditionerToKeys(checkpoint.conditioner(), checkpoint.dit()),
     inputs=_inputs,
     outputs=outputs,
     rewrites=(
@@ -39,4 +50,8 @@ CONDITIONER = Submodule(
         Rewrite(name="gelu by sigmoid", apply=gelu_by_sigmoid, backends=("executorch",)),
         Rewrite(name="layer norm as linear", apply=layer_norm_as_linear),
     ),
+)
+
+STRAIGHT_CONDITIONER = Submodule(
+    name="conditioner", load=lambda checkpoint: checkpoint.conditioner(), inputs=_inputs, outputs=straight_outputs
 )

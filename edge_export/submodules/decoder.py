@@ -1,23 +1,39 @@
-"""The decoder as a program: the clean latent to audio."""
+"""The decoder as a program: a window of the clean latent to audio."""
 
 from edge_export.model.config import ModelConfig
+from edge_export.model.receptive_field import decoder_window
 from edge_export.rewrites.convolution import decoder_in_two_dimensions
+from edge_export.rewrites.tiling import decoder_tail_in_tiles
+from edge_export.rewrites.transposed_convolution import transposed_convolution_by_phases
 from edge_export.submodules.submodule import Port, Rewrite, Submodule
 
 
-def _inputs(config: ModelConfig) -> tuple[Port, ...]:
-    return (Port(name="latent", dtype="float32", shape=(1, *config.latent_shape)),)
+def _latent(config: ModelConfig, length: int) -> tuple[Port, ...]:
+    return (Port(name="latent", dtype="float32", shape=(1, config.dit.io_channels, length)),)
 
 
-def _outputs(config: ModelConfig) -> tuple[Port, ...]:
-    samples = config.latent_length * config.decoder.hop
-    return (Port(name="audio", dtype="float32", shape=(1, config.decoder.audio_channels, samples)),)
+def _audio(config: ModelConfig, length: int) -> tuple[Port, ...]:
+    shape = (1, config.decoder.audio_channels, length * config.decoder.hop)
+    return (Port(name="audio", dtype="float32", shape=shape),)
 
 
 DECODER = Submodule(
     name="decoder",
     load=lambda checkpoint: checkpoint.decoder(),
-    inputs=_inputs,
-    outputs=_outputs,
-    rewrites=(Rewrite(name="decoder in two dimensions", apply=decoder_in_two_dimensions),),
+    inputs=lambda config: _latent(config, decoder_window(config)),
+    outputs=lambda config: _audio(config, decoder_window(config)),
+    rewrites=(
+        # In this order: each works on what the one before it made.
+        Rewrite(name="decoder in two dimensions", apply=decoder_in_two_dimensions),
+        Rewrite(name="decoder tail in tiles", apply=decoder_tail_in_tiles),
+        # ExecuTorch's XNNPACK fails on the reshape in int8, and takes the transposed form.
+        Rewrite(name="transposed convolution by phases", apply=transposed_convolution_by_phases, backends=("litert",)),
+    ),
+)
+
+STRAIGHT_DECODER = Submodule(
+    name="decoder",
+    load=lambda checkpoint: checkpoint.decoder(),
+    inputs=lambda config: _latent(config, config.latent_length),
+    outputs=lambda config: _audio(config, config.latent_length),
 )

@@ -2,6 +2,7 @@
 
 from edge_export.model.config import ModelConfig
 from edge_export.rewrites.attention import attention_in_three_dimensions
+from edge_export.rewrites.cross_keys import DitFromKeys
 from edge_export.rewrites.embeddings import embeddings_as_linears
 from edge_export.rewrites.feed_forward import split_gated_linear
 from edge_export.rewrites.layer_norm import layer_norm_as_linear
@@ -10,11 +11,10 @@ from edge_export.submodules import conditioner
 from edge_export.submodules.submodule import Port, Rewrite, Submodule
 
 
-def _inputs(config: ModelConfig) -> tuple[Port, ...]:
+def _noisy(config: ModelConfig) -> tuple[Port, ...]:
     return (
         Port(name="latent", dtype="float32", shape=(1, *config.latent_shape)),
         Port(name="sigma", dtype="float32", shape=(1,)),
-        *conditioner.outputs(config),
     )
 
 
@@ -24,8 +24,8 @@ def _outputs(config: ModelConfig) -> tuple[Port, ...]:
 
 DIT = Submodule(
     name="dit",
-    load=lambda checkpoint: checkpoint.dit(),
-    inputs=_inputs,
+    load=lambda checkpoint: DitFromKeys(checkpoint.dit()),
+    inputs=lambda config: (*_noisy(config), *conditioner.outputs(config)),
     outputs=_outputs,
     rewrites=(
         Rewrite(name="fold pointwise convolutions", apply=fold_pointwise_convolutions),
@@ -35,4 +35,11 @@ DIT = Submodule(
         # Last: attention keeps the norms it finds, whatever they are.
         Rewrite(name="layer norm as linear", apply=layer_norm_as_linear),
     ),
+)
+
+STRAIGHT_DIT = Submodule(
+    name="dit",
+    load=lambda checkpoint: checkpoint.dit(),
+    inputs=lambda config: (*_noisy(config), *conditioner.straight_outputs(config)),
+    outputs=_outputs,
 )

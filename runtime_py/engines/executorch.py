@@ -49,8 +49,8 @@ def prepare() -> None:
         ) from error
 
 
-def load(path: Path, spec: ProgramSpec, *, threads: int | None = None) -> ExecutorchProgram:
-    """Open a `.pte`; see `runtime_py.engine.Engine`."""
+def load(path: Path, spec: ProgramSpec, *, threads: int | None = None, float16: bool = False) -> ExecutorchProgram:
+    """Open a `.pte`; see `runtime_py.engine.Engine`. What computes in float16 says so itself."""
     try:
         with quiet():
             from executorch.runtime import Runtime, Verification

@@ -1,33 +1,49 @@
-"""Runs `.tflite` programs through LiteRT's interpreter on the CPU: tensors by the names of the file's signature.
+"""Runs `.tflite` programs through LiteRT on the CPU: tensors by the names of the file's signature.
 
 It knows neither stages nor samplers; what a program must look like it reads from the manifest.
 """
 
+import atexit
+import ctypes
+import math
 import os
+import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime_py.engine import Tensors, arrange_inputs, check_tensor
+from runtime_py.engine import Tensors, arrange_inputs
 from runtime_py.errors import BundleError, GenerationError, MissingDependency, first_line
 from runtime_py.manifest import ProgramSpec, TensorSpec
+from runtime_py.packed_weights import default_folder, key_of, packed_weights
 from runtime_py.quiet import quiet
 
 if TYPE_CHECKING:
+    from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.environment import Environment
     from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 REBUILD = "copy or build the bundle again"
+
+# XNNPACK's flags, from the delegate's header: int8 signed and unsigned, linears of any weights, and float16 by force.
+FORCED_FLOAT16 = 1 | 2 | 4 | 8
 
 
 class LiteRtProgram:
     """A program with its memory planned: `run` may be called again and again."""
 
-    def __init__(self, interpreter: "Interpreter", spec: ProgramSpec) -> None:
-        self._spec = spec
-        self._interpreter = interpreter  # the signature's runner borrows from it
-        self._signature = only_signature(interpreter)
+    def __init__(self, model: "CompiledModel", signature: str, spec: ProgramSpec) -> None:
+        self._spec, self._model, self._signature = spec, model, signature
+        inputs, outputs = ([tensor.name for tensor in side] for side in (spec.inputs, spec.outputs))
+        self._inputs = {name: model.create_input_buffer_by_name(signature, name) for name in inputs}
+        self._outputs = {name: model.create_output_buffer_by_name(signature, name) for name in outputs}
+        for tensor in spec.inputs:  # At the first write LiteRT sets itself up once more: here, where nobody hears it.
+            self._inputs[tensor.name].write(np.zeros(tensor.shape, tensor.dtype))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
         """The program's outputs for `inputs`, both by name.
@@ -37,38 +53,102 @@ class LiteRtProgram:
         """
         spec = self._spec
         in_order = sorted(spec.inputs, key=lambda tensor: tensor.position)
-        arrays = {tensor.name: array for tensor, array in zip(in_order, arrange_inputs(spec, inputs))}
         try:
-            made = self._signature(**arrays)
+            for tensor, array in zip(in_order, arrange_inputs(spec, inputs)):
+                self._inputs[tensor.name].write(array)
+            self._model.run_by_name(self._signature, self._inputs, self._outputs)
+            return {tensor.name: self._read(tensor) for tensor in spec.outputs}
         except (RuntimeError, ValueError) as error:
             raise GenerationError(f"{spec.name}: LiteRT failed: {first_line(error)}") from error
-        for tensor in spec.outputs:
-            check_tensor(spec, tensor.name, made[tensor.name], tensor.shape, tensor.dtype)
-        return {tensor.name: made[tensor.name] for tensor in spec.outputs}
+
+    def _read(self, tensor: TensorSpec) -> np.ndarray:
+        flat: np.ndarray = self._outputs[tensor.name].read(math.prod(tensor.shape), np.dtype(tensor.dtype).type)
+        return flat.reshape(tensor.shape)
 
 
 def prepare() -> None:
     """Import the runtime; see `runtime_py.engine.Engine`."""
     try:
-        import ai_edge_litert.interpreter  # noqa: F401
+        with quiet():
+            import ai_edge_litert.compiled_model
+            import ai_edge_litert.interpreter  # noqa: F401
     except ImportError as error:
         raise MissingDependency("LiteRT programs need ai-edge-litert: pip install 'edge-export[litert]'") from error
 
 
-def load(path: Path, spec: ProgramSpec, *, threads: int | None = None) -> LiteRtProgram:
+def load(path: Path, spec: ProgramSpec, *, threads: int | None = None, float16: bool = False) -> LiteRtProgram:
     """Open the `.tflite` at `path`, mapped, and hold its signature against `spec`.
 
-    `threads` of None means one for every CPU this process may use.
+    `threads` of None means one for every CPU this process may use. Packed weights are kept from one run to the next.
 
     Raises:
         MissingDependency: ai-edge-litert is not installed.
         BundleError: the file is no LiteRT model, or its inputs and outputs are not what `spec` says.
     """
-    interpreter = open_model(path, threads=threads)
-    inputs, outputs = interface(interpreter)
+    prepare()
+    reader = _reader(path)
+    inputs, outputs = interface(reader)
     _compare(path, "inputs", spec.inputs, inputs)
     _compare(path, "outputs", spec.outputs, outputs)
-    return LiteRtProgram(interpreter, spec)
+    (signature,) = reader.get_signature_list()
+    del reader
+    with quiet():  # LiteRT and XNNPACK announce themselves on standard error
+        return LiteRtProgram(_compile(path, threads or usable_cpus(), float16), signature, spec)
+
+
+def _reader(path: Path) -> "Interpreter":
+    """An interpreter to read the file's interface with; no memory is planned."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        with quiet():
+            return Interpreter(model_path=str(path), experimental_op_resolver_type=plain)
+    except (RuntimeError, ValueError) as error:
+        raise BundleError(f"{path} is no LiteRT model ({first_line(error)}); {REBUILD}") from error
+
+
+def _compile(path: Path, threads: int, float16: bool) -> "CompiledModel":
+    """XNNPACK applied. In float16, whose packed weights LiteRT 2.3 cannot keep, they are made each time."""
+    folder = None if float16 else default_folder()
+    flags = FORCED_FLOAT16 if float16 else None
+    for kept_in in (folder, None):  # without, in case that the disk is full
+        try:
+            with packed_weights(key_of(path, f"ai-edge-litert {version('ai-edge-litert')}"), kept_in) as weights:
+                return _compiled(path, threads, flags, weights)
+        except (RuntimeError, ValueError) as error:
+            failure = error
+    raise BundleError(f"{path} is no LiteRT model ({first_line(failure)}); {REBUILD}") from failure
+
+
+def _compiled(path: Path, threads: int, flags: int | None, weights: Path | None) -> "CompiledModel":
+    from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.cpu_options import CpuOptions
+    from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+    from ai_edge_litert.options import Options
+
+    cpu = CpuOptions(
+        num_threads=threads, xnnpack_flags=flags, xnnpack_weight_cache_path="" if weights is None else str(weights)
+    )
+    options = Options(hardware_accelerators=HardwareAccelerator.CPU, cpu_options=cpu)
+    return CompiledModel.from_file(str(path), environment=_environment(), options=options)
+
+
+@cache
+def _environment() -> "Environment":
+    """LiteRT's own state, one for the process, and never taken down: LiteRT would announce that at the very end."""
+    from ai_edge_litert.environment import Environment
+
+    made = Environment.create()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(made.capsule))
+    atexit.register(_end_quietly)
+    return made
+
+
+def _end_quietly() -> None:
+    """The state that LiteRT makes for tensors is taken down after Python's end, with announcements."""
+    with Path(os.devnull).open("wb") as nowhere, suppress(OSError):
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())
 
 
 def open_model(path: Path, *, threads: int | None = None) -> "Interpreter":

@@ -2,11 +2,16 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from edge_export.model.autoencoder import Decoder
+from edge_export.model.conditioner import Conditioner
 from edge_export.model.config import PROMPT, SECONDS, ConditionerConfig, DitConfig, ModelConfig, OobleckConfig, T5Config
+from edge_export.model.dit import Dit
+from edge_export.rewrites.cross_keys import ConditionerToKeys, DitFromKeys
 
 NORM_SCALES = ("gamma", "norm.weight")
 PRODUCTS = {"matmul", "bmm", "mm", "baddbmm", "einsum", "scaled_dot_product_attention"}
@@ -58,6 +63,13 @@ CONFIG = ModelConfig(
     decoder=DECODER,
     latent_scale=1.0,
 )
+
+NETWORKS: dict[str, Callable[[ModelConfig], nn.Module]] = {
+    "conditioner": lambda config: ConditionerToKeys(Conditioner(config.conditioner), Dit(config.dit)),
+    "dit": lambda config: DitFromKeys(Dit(config.dit)),
+    "decoder": lambda config: Decoder(config.decoder, config.latent_scale),
+}
+"""What each submodule's rewrites are given, with weights that mean nothing yet."""
 
 
 def config_with(

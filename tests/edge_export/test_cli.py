@@ -1,7 +1,9 @@
 """The command line through its own entry: exit codes, one clear line per error, nothing left behind."""
 
 import json
+import math
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -16,9 +18,14 @@ import pytest
 import soundfile
 
 from edge_export import cli
+from edge_export.cache import default_folder
+from runtime_py.bundle import open_bundle
 
 PROMPT = "warm arpeggios on house beats 120BPM with drums effect"
-COMMANDS = ("build", "run", "verify", "inspect", "targets", "recipes", "new-checkpoint", "fetch")
+COMMANDS = (
+    *("build", "run", "verify", "bench", "sensitivity", "inspect"),
+    *("targets", "recipes", "new-checkpoint", "fetch"),
+)
 
 
 @dataclass(frozen=True)
@@ -133,8 +140,8 @@ def test_verify_and_inspect(edge_export, bundle):
     assert record["passed"]
     assert {check["stage"] for check in record["checks"]} >= {"tokenizer", "conditioner", "dit", "decoder"}
     shown = edge_export("inspect", bundle).out
-    assert all(word in shown for word in ("cross_attn_cond", "1 x 64 x 16", "delegates", "pingpong", "44100"))
-    assert json.loads(edge_export("inspect", bundle, "--json").out)["schema_version"] == 1
+    assert all(word in shown for word in ("cross_k", "global_cond", "1 x 64 x 16", "delegates", "pingpong", "44100"))
+    assert json.loads(edge_export("inspect", bundle, "--json").out)["schema_version"] == 2
 
 
 def test_a_failed_proof_exits_with_its_own_code(edge_export, bundle, copy_of):
@@ -291,3 +298,356 @@ def test_a_missing_package_is_named(edge_export, bundle, tmp_path, monkeypatch):
     result = edge_export("run", bundle, "--prompt", PROMPT, "--seconds", 0.1, "--out", tmp_path / "a.wav")
     assert result.code == 8
     assert "pip install 'edge-export[executorch]'" in result.error
+
+
+def notes(result: Result) -> list[str]:
+    return [line for line in result.err.splitlines() if line.startswith("edge-export: note: ")]
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "bench"])
+@pytest.mark.parametrize("threads", [0, 10_000])
+def test_threads_out_of_range_are_refused_before_anything_is_played(edge_export, bundle, tmp_path, command, threads):
+    needed = ("--prompt", PROMPT, "--out", tmp_path / "a.wav") if command == "run" else ()
+    result = edge_export(command, bundle, "--threads", threads, *needed)
+    assert (result.code, result.out) == (2, "")
+    assert f"threads is {threads}, expected 1 to 256" in result.error
+    assert len(result.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "inspect", "bench", "sensitivity"])
+def test_a_bundle_of_the_first_schema_is_to_be_built_again(edge_export, bundle, copy_of, tmp_path, command):
+    folder = copy_of(bundle)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 1}))
+    needed = ("--prompt", PROMPT, "--out", tmp_path / "a.wav") if command == "run" else ()
+    result = edge_export(command, folder, *needed)
+    assert (result.code, result.out) == (4, "")
+    assert "schema_version: is 1" in result.error
+    assert "build it again" in result.error
+    assert not (tmp_path / "a.wav").exists()
+
+
+def test_without_its_golden_vectors_a_bundle_plays_and_is_not_proven(edge_export, bundle, copy_of, tmp_path):
+    folder = copy_of(bundle)
+    (folder / "golden.safetensors").unlink()
+    verified = edge_export("verify", folder)
+    assert (verified.code, verified.out) == (4, "")
+    assert "golden.safetensors was left out" in verified.error
+    out = tmp_path / "a.wav"
+    assert edge_export("run", folder, "--prompt", PROMPT, "--seconds", 0.1, "--out", out).code == 0
+    assert soundfile.info(out).frames == 4410
+    (folder / "tokenizer.json").unlink()
+    result = edge_export("run", folder, "--prompt", PROMPT, "--out", tmp_path / "b.wav")
+    assert (result.code, "tokenizer.json is missing" in result.error) == (4, True)
+
+
+@pytest.mark.parametrize("kept", [(), ("--keep-loaded",)])
+def test_several_clips_are_of_one_seed_after_another(edge_export, bundle, tmp_path, monkeypatch, kept):
+    import runtime_py.engines.executorch as engine
+
+    loaded, load = [], engine.load
+    monkeypatch.setattr(
+        engine, "load", lambda path, *args, **options: loaded.append(path) or load(path, *args, **options)
+    )
+    options = ("--prompt", PROMPT, "--seconds", 0.1, "--steps", 2)
+    result = edge_export(
+        "run", bundle, *options, "--seed", 7, "--count", 2, "--out", tmp_path / "x.wav", "--json", *kept
+    )
+    assert result.code == 0
+    names = [path.stem for path in loaded]
+    assert names == ["conditioner", *(["dit", "decoder"] * (1 if kept else 2))]
+    records = json.loads(result.out)
+    assert [(Path(record["out"]).name, record["seed"]) for record in records] == [("x-1.wav", 7), ("x-2.wav", 8)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x-1.wav", "x-2.wav"]
+    for record, seed in zip(records, (7, 8)):
+        alone = tmp_path / "alone.wav"
+        assert edge_export("run", bundle, *options, "--seed", seed, "--out", alone).code == 0
+        assert Path(record["out"]).read_bytes() == alone.read_bytes()
+    assert (tmp_path / "x-1.wav").read_bytes() != (tmp_path / "x-2.wav").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--count", "0"), "count is 0, expected 1 to 1000"),
+        (("--count", "1001"), "count is 1001"),
+        (("--count", "2", "--seed", "4294967295"), "seed is 4294967296"),
+    ],
+)
+def test_clips_that_cannot_all_be_made_are_refused_before_the_first(edge_export, bundle, tmp_path, options, message):
+    result = edge_export("run", bundle, "--prompt", PROMPT, "--out", tmp_path / "a.wav", *options)
+    assert result.code == 2
+    assert message in result.error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def build_oracle(edge_export, oracle, built, tmp_path) -> Callable[..., Result]:
+    """Builds the oracle in fp32 to `tmp_path / "x"`, where a bundle of the same was built before."""
+    built("executorch", "fp32")
+
+    def build(*options: object) -> Result:
+        fixed = ("--checkpoint", oracle, "--backend", "executorch", "--steps", 4, "--out", tmp_path / "x")
+        return edge_export("build", *fixed, *(() if "--recipe" in options else ("--recipe", "fp32")), *options)
+
+    return build
+
+
+def test_a_bundle_of_fewer_latents_plays_shorter_clips(edge_export, build_oracle, tmp_path):
+    assert build_oracle("--latents", 8).code == 0
+    manifest = open_bundle(tmp_path / "x").manifest
+    assert (manifest.latent.shape, manifest.window) == ((64, 8), 8)
+    wav = tmp_path / "a.wav"
+    assert edge_export("run", tmp_path / "x", "--prompt", PROMPT, "--out", wav).code == 0
+    assert soundfile.info(wav).frames == 8 * 2048
+    longer = edge_export("run", tmp_path / "x", "--prompt", PROMPT, "--seconds", 0.4, "--out", wav)
+    assert (longer.code, "at most 0.372" in longer.error) == (2, True)
+
+
+@pytest.mark.parametrize("latents", [0, -1, 17])
+def test_latents_that_the_model_has_not_are_refused(build_oracle, tmp_path, latents):
+    result = build_oracle("--latents", latents)
+    assert result.code == 2
+    assert f"latents is {latents}, expected 1 to 16" in result.error
+    assert "compiling" not in result.err
+    assert not list(tmp_path.iterdir())
+
+
+VALUES = "transformer.layers.0.self_attn.to_v"
+
+
+def own_recipe(folder: Path, **changes: object) -> Path:
+    """A recipe in a file: the first block of the dit in int8."""
+    rule = {
+        "submodule": "dit",
+        "pattern": "transformer.layers.0.*",
+        "weights": "int8-channel",
+        "activations": "int8-dynamic",
+    }
+    thresholds = {"conditioner": 80, "dit": 20.0, "decoder": 80.0}
+    recipe = {"name": "mine", "summary": "mine", "rules": [rule], "thresholds": thresholds, **changes}
+    path = folder / "my.json"
+    path.write_text(json.dumps(recipe))
+    return path
+
+
+def test_a_recipe_of_ones_own_does_what_it_says(edge_export, build_oracle, built, tmp_path):
+    assert build_oracle("--recipe", own_recipe(tmp_path)).code == 0
+    made, plain = (open_bundle(folder).manifest for folder in (tmp_path / "x", built("executorch", "fp32")))
+    assert (made.recipe.name, made.recipe.thresholds["dit"], len(made.recipe.rules)) == ("mine", 20.0, 1)
+    changed = [spec.name for spec in made.programs if spec.bytes < 0.98 * plain.program(spec.name).bytes]
+    assert changed == ["dit"]
+    checks = json.loads(edge_export("verify", tmp_path / "x", "--json").out)["checks"]
+    (dit,) = (check for check in checks if check["stage"] == "dit")
+    assert 20 < dit["snr_db"] < 80
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"rules": [{"submodule": "dit", "pattern": VALUES + "s", "weights": "int8-channel"}]},
+            f"no layer is 'dit * {VALUES}s' (submodule, operator, pattern); nearest: dit linear {VALUES};",
+        ),
+        (
+            {"thresholds": {"conditioner": 80, "dit": 20, "decodre": 80}},
+            "thresholds are for conditioner, decodre, dit; name each of conditioner, dit, decoder",
+        ),
+        ({"thresholds": {}}, "thresholds are for nothing"),
+        ({"float16": ["dti"]}, "float16 names 'dti'; choose from conditioner, dit, decoder"),
+        ({"rules": [{"weights": "int2"}]}, "my.json is no recipe: weights are one of"),
+        ({"ruels": []}, "my.json is no recipe: "),
+    ],
+)
+def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_compiled(build_oracle, tmp_path, changes, message):
+    path = own_recipe(tmp_path, **changes)
+    backend = "litert" if "float16" in changes else "executorch"
+    result = build_oracle("--recipe", path, "--backend", backend)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.error
+    assert "compiling" not in result.err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def kept(built, tmp_path_factory) -> Path:
+    """A cache of its own with the programs of the fp32 bundle, whose conditioner lies in `entry_of(kept)`."""
+    folder = tmp_path_factory.mktemp("kept")
+    wanted = {path.read_bytes() for path in built("executorch", "fp32").glob("*.pte")}
+    for entry in default_folder().iterdir():
+        if (entry / "program").read_bytes() in wanted:
+            shutil.copytree(entry, folder / entry.name)
+    assert len(list(folder.iterdir())) == 3
+    return folder
+
+
+def entry_of(cache: Path, bundle: Path) -> Path:
+    program = (bundle / "conditioner.pte").read_bytes()
+    return next(entry for entry in cache.iterdir() if (entry / "program").read_bytes() == program)
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0xFF
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "a flipped bit": lambda entry: flip(entry / "program", 5000),
+    "another format": lambda entry: (entry / "entry.json").write_text('{"format": 999}'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_cache_costs_a_note_and_nothing_else(build_oracle, built, kept, tmp_path, damage):
+    entry = entry_of(kept, built("executorch", "fp32"))
+    DAMAGE[damage](entry)
+    result = build_oracle("--cache", kept)
+    assert result.code == 0
+    (note,) = notes(result)
+    assert all(word in note for word in ("conditioner", "is damaged", "compiled again"))
+    assert len(list(kept.iterdir())) == 3
+    program = (tmp_path / "x" / "conditioner.pte").read_bytes()
+    assert (entry / "program").read_bytes() == program
+    assert json.loads((entry / "entry.json").read_text())["bytes"] == len(program)
+
+
+def test_what_another_version_kept_is_neither_used_nor_lost(build_oracle, built, kept, tmp_path):
+    """Another version's programs lie under other digests."""
+    entry = entry_of(kept, built("executorch", "fp32"))
+    other = entry.rename(entry.with_name("0" * 64))
+    flip(other / "program", 5000)
+    was = {path.name: path.read_bytes() for path in other.iterdir()}
+    result = build_oracle("--cache", kept)
+    assert (result.code, notes(result)) == (0, [])
+    assert {path.name: path.read_bytes() for path in other.iterdir()} == was
+    assert (tmp_path / "x" / "conditioner.pte").read_bytes() != was["program"]
+    assert entry.is_dir()
+
+
+def test_a_cached_program_is_not_compiled_again(build_oracle, kept, tmp_path, monkeypatch):
+    from edge_export.backends import executorch
+
+    monkeypatch.setattr(executorch, "compile", lambda *_: pytest.fail("compiled"))
+    result = build_oracle("--cache", kept)
+    assert (result.code, notes(result)) == (0, [])
+    assert (tmp_path / "x" / "dit.pte").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_cache_that_is_a_file_is_refused(build_oracle, tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    result = build_oracle("--cache", tmp_path / place)
+    assert (result.code, result.out) == (2, "")
+    assert "is, or lies below, a file and not a folder" in result.error
+    assert len(result.err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_cache_without_a_cache_is_refused(build_oracle, tmp_path):
+    result = build_oracle("--no-cache", "--cache", tmp_path / "kept")
+    assert (result.code, "exclude each other" in result.error) == (2, True)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_cache_without_permission_costs_a_note_and_nothing_else(build_oracle, built, kept, tmp_path):
+    shutil.rmtree(entry_of(kept, built("executorch", "fp32")))
+    kept.chmod(0o500)
+    try:
+        result = build_oracle("--cache", kept)
+    finally:
+        kept.chmod(0o700)
+    assert result.code == 0
+    (note,) = notes(result)
+    assert "are not cached in this build" in note
+    assert (tmp_path / "x" / "conditioner.pte").exists()
+    assert len(list(kept.iterdir())) == 2
+
+
+def test_bench_as_json(edge_export, bundle):
+    result = edge_export("bench", bundle, "--runs", 1, "--seconds", 0.2, "--threads", 1, "--json", "-")
+    assert result.code == 0
+    record = json.loads(result.out)
+    assert (record["seconds"], record["threads"], record["b"], record["ratios"]) == (0.2, 1, None, None)
+    (run,) = record["a"]["runs"]
+    assert run["stages"].keys() == {"conditioner", "dit", "decoder"}
+    assert len(run["stages"]["dit"]["runs"]) == 4
+    assert record["a"]["recipe"] == "int8-dynamic"
+    assert 0 < record["a"]["quantities"]["seconds_first_audio"]["median"] <= run["seconds_total"]
+
+
+def test_bench_against_another_bundle_shows_both_and_writes_the_figures(edge_export, bundle, built, tmp_path):
+    file, other = tmp_path / "bench.json", built("executorch", "fp32")
+    result = edge_export("bench", bundle, "--against", other, "--runs", 1, "--seconds", 0.2, "--json", file)
+    assert result.code == 0
+    assert all(word in result.out for word in ("int8-dynamic", "fp32", "B / A", "peak memory, MB"))
+    record = json.loads(file.read_text())
+    assert (record["order"], record["b"]["recipe"]) == (["A", "B"], "fp32")
+    a, b = (record[side]["runs"][0]["seconds_total"] for side in ("a", "b"))
+    assert record["ratios"]["seconds_total"]["median"] == pytest.approx(b / a)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("--runs", "0"), 2, "runs is 0, expected 1 to 1000"),
+        (("--seconds", "1e9"), 2, "at most 0.743"),
+        (("--against", "nowhere"), 4, "no bundle at nowhere"),
+        (("--json", "nowhere/a.json"), 6, "nowhere is no folder"),
+        (("--plot", "nowhere/a.png"), 6, "nowhere is no folder"),
+    ],
+)
+def test_bench_refuses_in_one_line_what_it_cannot_measure(edge_export, bundle, options, code, message):
+    result = edge_export("bench", bundle, *options)
+    assert (result.code, result.out) == (code, "")
+    assert message in result.error
+    assert len(result.err.splitlines()) == 1
+
+
+FIRST = ("--submodule", "decoder", "--layers", "layers.1.*")
+
+
+def test_sensitivity_shows_the_worst_layer_first(edge_export, oracle):
+    result = edge_export("sensitivity", oracle, *FIRST, "--json")
+    assert result.code == 0
+    record = json.loads(result.out)
+    heard = [layer["snr_db"] for layer in record["layers"]]
+    assert len(heard) > 3
+    assert heard == sorted(heard)
+    assert math.fsum(layer["share"] for layer in record["layers"]) == pytest.approx(1)
+    assert record["predicted_snr_db"].keys() == {"decoder"}
+    assert "keep_in_float" not in record
+    assert all(layer["name"].startswith("layers.1.") for layer in record["layers"])
+    needed = record["predicted_snr_db"]["decoder"] + 3
+    kept = json.loads(edge_export("sensitivity", oracle, *FIRST, "--need", needed, "--json").out)["keep_in_float"]
+    assert kept == [layer["name"] for layer in record["layers"][: len(kept)]]
+    assert 0 < len(kept) < len(heard)
+
+
+def test_sensitivity_of_a_bundle_finds_its_checkpoint_and_says_what_is_needed(edge_export, bundle):
+    result = edge_export("sensitivity", bundle, *FIRST, "--need", 10)
+    assert result.code == 0
+    assert "layers.1." in result.out
+    assert result.out.splitlines()[-1] == "To reach 10 dB, keep in float: nothing"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--submodule", "decodre"), "no submodule called 'decodre'; did you mean 'decoder'?"),
+        (("--backend", "onnx"), "no backend called 'onnx'"),
+        (("--submodule", "decoder", "--layers", "layers.99"), "no layer of decoder matches 'layers.99'; nearest: "),
+        (("--checkpoint", "elsewhere"), "--checkpoint goes with a bundle"),
+    ],
+)
+def test_sensitivity_refuses_what_is_not_there(edge_export, oracle, options, message):
+    result = edge_export("sensitivity", oracle, *options)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.error
+
+
+def test_sensitivity_of_nothing_is_no_checkpoint(edge_export, tmp_path):
+    result = edge_export("sensitivity", tmp_path / "none")
+    assert (result.code, "no checkpoint at" in result.error) == (3, True)

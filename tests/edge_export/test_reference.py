@@ -17,6 +17,7 @@ from runtime_py.manifest import Manifest
 from tests.runtime_py.test_manifest import MANIFEST
 
 REMEDY = "add --checkpoint DIR"
+KEYS = (2, 65, 128)  # depth * heads, tokens, head_dim of the oracle
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def manifest_of(sha256: str, name: str = "oracle") -> Manifest:
 def velocity(open_program) -> np.ndarray:
     """The dit on fixed noise."""
     generator = np.random.default_rng(0)
-    shapes = {"latent": (1, 64, 16), "sigma": (1,), "cross_attn_cond": (1, 65, 768), "global_cond": (1, 768)}
+    shapes = {"latent": (1, 64, 16), "sigma": (1,), "cross_k": KEYS, "cross_v": KEYS, "global_cond": (1, 768)}
     inputs = {name: generator.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
     return open_program("dit").run(inputs)["velocity"]
 
@@ -115,19 +116,38 @@ def test_a_cache_that_cannot_be_written_is_no_error(checkpoint, tmp_path, monkey
     assert refused(manifest_of(checkpoint.sha256)).endswith(REMEDY)
 
 
-def test_programs_take_and_give_arrays_by_name(checkpoint):
-    run = reference_programs(checkpoint)("conditioner").run
+@pytest.mark.parametrize(
+    ("straight", "given"),
+    [(False, {"cross_k": KEYS, "cross_v": KEYS}), (True, {"cross_attn_cond": (1, 65, 768)})],
+    ids=["keys", "straight"],
+)
+def test_programs_take_and_give_arrays_by_name(checkpoint, straight, given):
+    run = reference_programs(checkpoint, straight=straight)("conditioner").run
     inputs = {
         "seconds": np.ones(1, np.float32),
         "prompt_mask": np.ones((1, 64), np.float32),
         "input_ids": np.ones((1, 64), np.int32),
     }
     made = run(inputs)
-    assert {name: (array.dtype, array.shape) for name, array in made.items()} == {
-        "cross_attn_cond": (np.float32, (1, 65, 768)),
-        "global_cond": (np.float32, (1, 768)),
-    }
+    assert all(array.dtype == np.float32 for array in made.values())
+    assert {name: array.shape for name, array in made.items()} == {**given, "global_cond": (1, 768)}
     assert all(np.array_equal(made[name], again) for name, again in run(dict(reversed(inputs.items()))).items())
+
+
+def test_a_bundle_is_played_by_the_network_cut_as_its_recipe_says(checkpoint, oracle):
+    for straight, name in ((False, "cross_k"), (True, "cross_attn_cond")):
+        manifest = manifest_of(checkpoint.sha256)
+        manifest = replace(manifest, recipe=replace(manifest.recipe, straight=straight))
+        with open_reference(manifest, oracle) as found:
+            ids, mask = np.ones((1, 64), np.int32), np.ones((1, 64), np.float32)
+            made = found("conditioner").run({"input_ids": ids, "prompt_mask": mask, "seconds": np.ones(1, np.float32)})
+        assert name in made
+
+
+def test_the_decoder_takes_any_window(checkpoint):
+    decoder = reference_programs(checkpoint)("decoder")
+    latent = np.random.default_rng(0).standard_normal((1, 64, 5), dtype=np.float32)
+    assert decoder.run({"latent": latent})["audio"].shape == (1, 2, 5 * 2048)
 
 
 def test_threads_are_set(checkpoint):

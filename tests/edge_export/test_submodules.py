@@ -1,30 +1,32 @@
 """The table of submodules, and what rewriting one promises: same numbers, published module untouched."""
 
+import dataclasses
 import inspect
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from edge_export.backends import BACKENDS
 from edge_export.checkpoint import Checkpoint, open_checkpoint
-from edge_export.model.autoencoder import Decoder
-from edge_export.model.conditioner import Conditioner
+from edge_export.errors import BuildError
 from edge_export.model.config import ModelConfig
-from edge_export.model.dit import Dit
-from edge_export.submodules import SUBMODULES, Part, Port, Rewrite, Submodule, rewrite
-from tests.edge_export.networks import CONFIG, assert_same, config_with, randomized
+from edge_export.model.receptive_field import decoder_window
+from edge_export.rewrites.convolution import decoder_in_two_dimensions
+from edge_export.rewrites.tiling import TiledDecoder, decoder_tail_in_tiles
+from edge_export.rewrites.transposed_convolution import transposed_convolution_by_phases
+from edge_export.submodules import STRAIGHT, SUBMODULES, Part, Port, Rewrite, Submodule, rewrite, submodules_for
+from tests.edge_export.networks import NETWORKS, assert_same, config_with, kinds_in, randomized
 
-MODULES = {
-    "conditioner": lambda config: Conditioner(config.conditioner),
-    "dit": lambda config: Dit(config.dit),
-    "decoder": lambda config: Decoder(config.decoder, config.latent_scale),
-}
 # These pass through every rewrite as they are.
 SHARED = {
     "conditioner": "prompt.t5.shared.weight",
     "dit": "transformer.layers.0.ff.ff.2.weight",
     "decoder": "layers.0.weight",
 }
+LATENTS, STRIDES = 35, (8, 16)
+"""A clip that the decoder takes in three windows, each in three tiles."""
+
 VARIANTS = {
     "as published": {},
     "three heads of 128, l2": {"dit": {"embed_dim": 384, "qk_norm": "l2"}},
@@ -33,7 +35,22 @@ VARIANTS = {
     "gated t5 as wide as the conditioning": {"t5": {"gated": True, "d_model": 96}},
     "elu, tanh, scaled": {"decoder": {"use_snake": False, "final_tanh": True}, "latent_scale": 0.41},
 }
-each = pytest.mark.parametrize("name", list(MODULES))
+each = pytest.mark.parametrize("name", list(SUBMODULES))
+each_of_both = pytest.mark.parametrize(
+    ("table", "name"),
+    [(table, name) for table in (SUBMODULES, STRAIGHT) for name in table],
+    ids=lambda value: value if isinstance(value, str) else "straight" if value is STRAIGHT else "rewritten",
+)
+each_backend = pytest.mark.parametrize("backend", list(BACKENDS))
+
+
+def small(decoder: dict[str, object] | None = None, **changes: object) -> ModelConfig:
+    """The small network's config, with a decoder that is tiled."""
+    made = config_with(decoder={"strides": STRIDES, **(decoder or {})}, **changes)
+    return dataclasses.replace(made, sample_size=LATENTS * made.decoder.hop)
+
+
+CONFIG = small()
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +59,7 @@ def checkpoint(oracle) -> Checkpoint:
 
 
 def published(name: str, config: ModelConfig = CONFIG) -> nn.Module:
-    return randomized(MODULES[name](config))
+    return randomized(NETWORKS[name](config))
 
 
 def inputs_of(name: str, config: ModelConfig = CONFIG) -> dict[str, Tensor]:
@@ -73,26 +90,42 @@ def declared(ports: tuple[Port, ...]) -> dict[str, tuple[torch.dtype, tuple[int,
     return {port.name: (port.torch_dtype, port.shape) for port in ports}
 
 
-def test_the_table_is_in_the_order_they_run():
-    assert list(SUBMODULES) == ["conditioner", "dit", "decoder"]
-    assert all(submodule.name == name for name, submodule in SUBMODULES.items())
+@pytest.mark.parametrize("table", [SUBMODULES, STRAIGHT], ids=["rewritten", "straight"])
+def test_the_table_is_in_the_order_they_run(table):
+    assert list(table) == ["conditioner", "dit", "decoder"]
+    assert all(submodule.name == name for name, submodule in table.items())
 
 
-def test_what_the_conditioner_gives_the_dit_takes_by_name():
-    given, taken = declared(SUBMODULES["conditioner"].outputs(CONFIG)), declared(SUBMODULES["dit"].inputs(CONFIG))
-    assert list(given) == ["cross_attn_cond", "global_cond"]
+def test_the_straight_table_rewrites_nothing():
+    assert (submodules_for(True), submodules_for(False)) == (STRAIGHT, SUBMODULES)
+    assert [submodule.rewrites for submodule in STRAIGHT.values()] == [()] * 3
+    assert all(submodule.rewrites for submodule in SUBMODULES.values())
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [(SUBMODULES, ["cross_k", "cross_v", "global_cond"]), (STRAIGHT, ["cross_attn_cond", "global_cond"])],
+    ids=["rewritten", "straight"],
+)
+def test_what_the_conditioner_gives_the_dit_takes_by_name(table, names):
+    given, taken = declared(table["conditioner"].outputs(CONFIG)), declared(table["dit"].inputs(CONFIG))
+    assert list(given) == names
+    assert list(taken) == ["latent", "sigma", *names]
     assert given.items() <= taken.items()
 
 
-def test_the_dit_gives_and_takes_the_latent_that_the_decoder_takes():
-    dit, decoder = SUBMODULES["dit"], SUBMODULES["decoder"]
-    assert declared(dit.inputs(CONFIG))["latent"] == declared(decoder.inputs(CONFIG))["latent"]
-    assert declared(dit.outputs(CONFIG))["velocity"] == declared(decoder.inputs(CONFIG))["latent"]
+@pytest.mark.parametrize(("table", "window"), [(SUBMODULES, 21), (STRAIGHT, LATENTS)], ids=["rewritten", "straight"])
+def test_the_dit_works_on_the_whole_latent_and_the_decoder_on_a_window_of_it(table, window):
+    dit, decoder = table["dit"], table["decoder"]
+    assert declared(dit.inputs(CONFIG))["latent"] == declared(dit.outputs(CONFIG))["velocity"]
+    assert declared(dit.inputs(CONFIG))["latent"] == (torch.float32, (1, 8, LATENTS))
+    assert declared(decoder.inputs(CONFIG)) == {"latent": (torch.float32, (1, 8, window))}
+    assert declared(decoder.outputs(CONFIG)) == {"audio": (torch.float32, (1, 2, window * 128))}
 
 
-@each
-def test_the_ports_are_what_the_oracles_modules_take_and_give(checkpoint, name):
-    submodule, config = SUBMODULES[name], checkpoint.config
+@each_of_both
+def test_the_ports_are_what_the_oracles_modules_take_and_give(checkpoint, table, name):
+    submodule, config = table[name], checkpoint.config
     module = submodule.load(checkpoint)
     ports = submodule.inputs(config)
     assert [port.name for port in ports] == list(inspect.signature(module.forward).parameters)
@@ -118,16 +151,45 @@ def test_example_inputs_of_one_shape_differ():
     assert not torch.equal(made["a"], made["b"])
 
 
+@each_backend
 @each
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_all_rewrites_together_keep_the_numbers(name, variant):
-    config = config_with(**VARIANTS[variant])
+def test_all_rewrites_together_keep_the_numbers(name, variant, backend):
+    config = small(**VARIANTS[variant])
     module, inputs = published(name, config), inputs_of(name, config)
-    part = rewrite(SUBMODULES[name], module, config, "executorch")
+    part = rewrite(SUBMODULES[name], module, config, backend)
     with torch.inference_mode():
         after = part.module(**inputs)
     for before, made in zip(outputs_of(module, inputs), after, strict=True):
         assert_same(before, made)
+
+
+@each_backend
+def test_the_decoder_of_these_tests_is_tiled(backend):
+    part = rewrite(SUBMODULES["decoder"], published("decoder"), CONFIG, backend)
+    assert decoder_window(CONFIG) == 21
+    tiled = next(module for module in part.module.modules() if isinstance(module, TiledDecoder))
+    assert len(tiled.spans) == 3
+
+
+def test_a_decoder_tiled_too_late_is_refused():
+    """Its transposed convolutions, which say how long a tile becomes, are gone."""
+    flat = decoder_in_two_dimensions(published("decoder"), CONFIG)
+    phased = transposed_convolution_by_phases(flat, CONFIG)
+    with pytest.raises(BuildError, match=r"make 1 samples of a latent, the decoder 128; tile it before") as caught:
+        decoder_tail_in_tiles(phased, CONFIG)
+    assert "\n" not in str(caught.value)
+
+
+@each
+def test_a_straight_part_is_the_published_module_itself(checkpoint, name):
+    submodule = STRAIGHT[name]
+    module = submodule.load(checkpoint)
+    part = rewrite(submodule, module, checkpoint.config, "executorch")
+    assert kinds_in(part.module.module) == kinds_in(module)
+    inputs = part.example_inputs()
+    with torch.inference_mode():
+        assert all(torch.equal(*pair) for pair in zip(part.module(**inputs), outputs_of(module, inputs), strict=True))
 
 
 @each

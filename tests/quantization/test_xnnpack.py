@@ -1,14 +1,16 @@
 """A recipe applied for XNNPACK: which layers become int8, how their weights are rounded, what is left alone."""
 
 import copy
+from collections import Counter
 
 import pytest
 import torch
 from torch import Tensor, fx, nn
 
+from quantization.layers import layer_name
 from quantization.recipe import Recipe, Rule
 from quantization.recipes import recipe_for
-from quantization.xnnpack import quantize_convolutions, quantize_linears
+from quantization.xnnpack import _module_of, quantize_convolutions, quantize_linears
 from runtime_py.errors import UsageError
 
 INT8 = {"weights": "int8-channel", "activations": "int8-dynamic"}
@@ -105,7 +107,7 @@ def test_tensors_shared_with_the_published_network_stay(network):
     ids=["weights only", "activations only"],
 )
 def test_what_xnnpack_cannot_compute_is_refused(network, rule):
-    with pytest.raises(UsageError, match=r"XNNPACK cannot compute module\.first with .* give it int8-channel"):
+    with pytest.raises(UsageError, match=r"XNNPACK cannot compute first with .* give it int8-channel"):
         quantize_linears(network, "dit", recipe(rule))
     assert not in_int8(network)
 
@@ -139,14 +141,20 @@ def quantized(network: nn.Module, *rules: Rule) -> fx.GraphModule | None:
     return quantize_convolutions(exported, network, "decoder", recipe(*rules), EXAMPLE)
 
 
+def convolutions_of(graph: fx.GraphModule) -> list[fx.Node]:
+    return [node for node in graph.graph.nodes if "conv" in str(node.target) and node.op == "call_function"]
+
+
+def is_int8(convolution: fx.Node) -> bool:
+    """Its weights are dequantized per channel, and what it is given by a scale of that moment."""
+    x, weight = (str(node.target) for node in convolution.args[:2])
+    assert ("dequantize_affine" in x or "dequantize_per_tensor" in x) == ("dequantize_per_channel" in weight), x
+    return "dequantize_per_channel" in weight
+
+
 def convolutions_in_int8(graph: fx.GraphModule) -> list[str]:
-    """Names of the convolutions whose weights are dequantized per channel."""
-    convolutions = [node for node in graph.graph.nodes if "conv" in str(node.target) and node.op == "call_function"]
-    return [
-        list(node.meta["nn_module_stack"].values())[-1][0]
-        for node in convolutions
-        if "dequantize_per_channel" in str(node.args[1].target)
-    ]
+    """Names of the convolutions that are, in the order of the graph."""
+    return [_module_of(node) for node in convolutions_of(graph) if is_int8(node)]
 
 
 @pytest.mark.parametrize(
@@ -175,3 +183,52 @@ def test_activations_are_measured_at_run_time(convolutions):
     x = 1000 * EXAMPLE["x"]
     expected = convolutions(x)
     assert (graph(x=x) - expected).abs().max() <= 0.05 * expected.abs().max()
+
+
+class Tiled(nn.Module):
+    """As the decoder's tail is: the same layers on one tile after another, and one layer before them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = nn.ModuleDict(
+            {
+                "head": nn.Conv2d(4, 4, (1, 3), padding=(0, 1)),
+                "tail": nn.Sequential(nn.Conv2d(4, 4, (1, 1)), nn.ConvTranspose2d(4, 4, (1, 2), stride=(1, 2))),
+            }
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        head = self.module["head"](x)
+        return torch.cat([self.module["tail"](tile) for tile in head.chunk(3, dim=-1)], dim=-1)
+
+
+@pytest.fixture
+def tiled() -> nn.Module:
+    torch.manual_seed(0)
+    return Tiled().requires_grad_(False).eval()
+
+
+def test_layers_that_are_called_again_are_quantized_every_time(tiled):
+    graph = quantized(tiled, Rule(operator="conv", **INT8))
+    assert graph is not None
+    assert len(convolutions_of(graph)) == 1 + 3 * 2
+    assert all(map(is_int8, convolutions_of(graph)))
+    expected = tiled(**EXAMPLE)
+    assert 0 < (graph(**EXAMPLE) - expected).abs().max() <= 0.05 * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ((Rule(pattern="head", **INT8),), {"head"}),
+        ((Rule(pattern="tail.1", **INT8),), {"tail.1"}),
+        ((Rule(pattern="tail.0"), Rule(**INT8)), {"head", "tail.1"}),
+    ],
+    ids=["once", "again", "first match"],
+)
+def test_of_layers_that_are_called_again_those_with_a_rule_are_quantized_and_no_others(tiled, rules, expected):
+    graph = quantized(tiled, *rules)
+    assert graph is not None
+    calls = [(layer_name(_module_of(node)), is_int8(node)) for node in convolutions_of(graph)]
+    assert Counter(name for name, _ in calls) == {"head": 1, "tail.0": 3, "tail.1": 3}
+    assert all(int8 == (name in expected) for name, int8 in calls)

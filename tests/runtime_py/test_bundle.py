@@ -52,6 +52,21 @@ def test_a_missing_file_is_noticed(folder):
         open_bundle(folder)
 
 
+def test_the_golden_vectors_alone_may_be_left_out(folder):
+    golden = folder / "golden.safetensors"
+    golden.unlink()
+    assert open_bundle(folder).manifest.golden.file == golden.name
+    golden.symlink_to(folder / "nowhere")
+    with pytest.raises(BundleError, match="not a plain file"):
+        open_bundle(folder)
+
+
+def test_golden_vectors_that_are_there_are_checked(folder):
+    (folder / "golden.safetensors").write_text("others")
+    with pytest.raises(BundleError, match=r"golden\.safetensors has 6 bytes"):
+        open_bundle(folder)
+
+
 def test_a_link_out_of_the_bundle_is_refused(folder, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / "dit.pte"
     (folder / "dit.pte").rename(outside)

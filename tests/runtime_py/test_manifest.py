@@ -35,8 +35,15 @@ from runtime_py.manifest import (
 HASH = "0123456789abcdef" * 4
 
 
-def tensor(name: str, position: int = 0) -> TensorSpec:
-    return TensorSpec(name=name, position=position, dtype="float32", shape=(1, 64, 16))
+def tensor(name: str, position: int = 0, shape: tuple[int, ...] = (1, 64, 16)) -> TensorSpec:
+    return TensorSpec(name=name, position=position, dtype="float32", shape=shape)
+
+
+def program(name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> ProgramSpec:
+    graph = GraphSpec(delegates=1, delegated=10, undelegated={"cat": 1})
+    return ProgramSpec(
+        name=name, file=f"{name}.pte", sha256=HASH, bytes=10, inputs=inputs, outputs=outputs, graph=graph
+    )
 
 
 MANIFEST = Manifest(
@@ -55,21 +62,16 @@ MANIFEST = Manifest(
         name="fp32",
         rules=(RuleSpec(submodule="dit", operator="linear", pattern="*", weights="float32", activations="float32"),),
         thresholds={"dit": 80.0},
+        float16=("decoder",),
+        straight=False,
     ),
     conditioning=ConditioningSpec(tokens=64, seconds_min=0.0, seconds_max=256.0),
-    latent=LatentSpec(shape=(64, 16), hop=2048),
+    latent=LatentSpec(shape=(64, 16), hop=2048, margin=3),
     audio=AudioSpec(sample_rate=44100, channels=2),
     sampler=SamplerSpec(kind="pingpong", sigmas=(1.0, 0.5, 0.0), logsnr=(-6.0, 2.0)),
     programs=(
-        ProgramSpec(
-            name="dit",
-            file="dit.pte",
-            sha256=HASH,
-            bytes=10,
-            inputs=(tensor("latent"), tensor("sigma", 1)),
-            outputs=(tensor("velocity"),),
-            graph=GraphSpec(delegates=1, delegated=10, undelegated={"cat": 1}),
-        ),
+        program("dit", (tensor("latent"), tensor("sigma", 1, (1,))), (tensor("velocity"),)),
+        program("decoder", (tensor("latent"),), (tensor("audio", shape=(1, 2, 32768)),)),
     ),
     tokenizer=TokenizerSpec(file="tokenizer.json", sha256=HASH, bytes=10, kind="sentencepiece-unigram"),
     golden=GoldenSpec(
@@ -115,6 +117,25 @@ def test_a_later_version_is_called_that_even_with_unknown_keys():
         ("latent.shape", "64", "latent.shape: expected a list"),
         ("latent.shape", [64, 0], "latent.shape"),
         ("latent.shape", [1 << 20, 1 << 20], "latent.shape"),
+        ("latent.margin", ..., "latent.margin: is missing"),
+        ("latent.margin", -1, "latent.margin: is out of bounds"),
+        ("latent.margin", 1 << 21, "latent.margin: is out of bounds"),
+        ("latent.margin", 1e300, "latent.margin: expected int, found float"),
+        ("recipe.straight", ..., "recipe.straight: is missing"),
+        ("recipe.straight", 0, "recipe.straight: expected bool, found int"),
+        ("recipe.float16", "decoder", "recipe.float16: expected a list, found str"),
+        ("recipe.float16", [1], r"recipe.float16\[0\]: expected str, found int"),
+        ("programs.1.inputs.0.name", "latents", "programs.decoder.inputs: has no 'latent'"),
+        ("programs.1.outputs.0.name", "sound", "programs.decoder.outputs: has no 'audio'"),
+        ("programs.1.inputs.0.shape", [64, 16], r"programs.decoder.inputs.latent.shape: is not \(1, channels, length"),
+        ("programs.1.inputs.0.shape", [], "programs.decoder.inputs.latent.shape: is not"),
+        ("programs.1.inputs.0.shape", [1, 32, 16], r"decoder.inputs.latent.shape: is not \(1, 64, 16\)"),
+        ("programs.1.inputs.0.shape", [2, 64, 16], r"decoder.inputs.latent.shape: is not \(1, 64, 16\)"),
+        ("programs.1.inputs.0.shape", [1, 64, 8], r"decoder.outputs.audio.shape: is not \(1, 2, 16384\)"),
+        ("programs.1.inputs.0.shape", [1, 64, 1 << 24], "neither the whole clip nor wider than its margins"),
+        ("programs.1.outputs.0.shape", [1, 1, 32768], r"decoder.outputs.audio.shape: is not \(1, 2, 32768\)"),
+        ("audio.channels", 1, r"decoder.outputs.audio.shape: is not \(1, 1, 32768\)"),
+        ("latent.hop", 1024, r"decoder.outputs.audio.shape: is not \(1, 2, 16384\)"),
         ("programs.0.file", "../dit.pte", "is not a plain file name"),
         ("programs.0.file", "/etc/passwd", "is not a plain file name"),
         ("programs.0.file", "a/b.pte", "is not a plain file name"),
@@ -141,6 +162,42 @@ def test_a_later_version_is_called_that_even_with_unknown_keys():
 def test_a_broken_contract_is_refused_with_its_path(path, value, message):
     with pytest.raises(ManifestError, match=message):
         parse_manifest(altered(path, value))
+
+
+def of_window(window: int, margin: int = 3) -> str:
+    """The manifest's JSON with a decoder that takes `window` latents, and shapes to fit."""
+    decoder = program(
+        "decoder", (tensor("latent", shape=(1, 64, window)),), (tensor("audio", shape=(1, 2, window * 2048)),)
+    )
+    latent = dataclasses.replace(MANIFEST.latent, margin=margin)
+    return dump_manifest(dataclasses.replace(MANIFEST, latent=latent, programs=(MANIFEST.programs[0], decoder)))
+
+
+@pytest.mark.parametrize(("window", "margin"), [(7, 3), (15, 7), (16, 3), (16, 8), (16, 1000), (1, 0)])
+def test_a_window_is_the_whole_clip_or_wider_than_its_margins(window, margin):
+    manifest = parse_manifest(of_window(window, margin))
+    assert (manifest.window, manifest.latent.length, manifest.latent.margin) == (window, 16, margin)
+
+
+@pytest.mark.parametrize(("window", "margin"), [(6, 3), (1, 3), (15, 8), (17, 3), (17, 0)])
+def test_another_window_is_refused(window, margin):
+    """Of one no wider than its margins no latent's sound would be right: the runtime would never come to an end."""
+    with pytest.raises(ManifestError, match=r"latent\.shape: is neither the whole clip nor wider than its margins"):
+        parse_manifest(of_window(window, margin))
+
+
+def test_a_program_that_takes_no_latent_has_no_window():
+    with pytest.raises(ManifestError, match="programs: has no program 'decoder'"):
+        _ = dataclasses.replace(MANIFEST, programs=MANIFEST.programs[:1]).window
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_an_older_version_is_called_that_and_not_by_what_it_lacks(version):
+    document = json.loads(dump_manifest(MANIFEST)) | {"schema_version": version, "dropped": 1}
+    del document["latent"]["margin"], document["recipe"]["straight"]
+    with pytest.raises(ManifestError, match=r"schema_version: is 1: .*older.*build it again$") as caught:
+        parse_manifest(json.dumps(document))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

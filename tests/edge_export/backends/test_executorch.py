@@ -11,19 +11,18 @@ from torch import Tensor, nn
 
 from edge_export.backends import Compiled, executorch
 from edge_export.errors import BuildError, EdgeExportError, MissingDependency
-from edge_export.model.autoencoder import Decoder
 from edge_export.model.conditioner import T5GatedFeedForward
-from edge_export.model.dit import Dit
 from edge_export.rewrites.gelu import gelu_by_sigmoid
 from edge_export.submodules import SUBMODULES, Part, Port, rewrite
 from edge_export.submodules.submodule import Named
 from quantization.recipe import Recipe, Rule
 from quantization.recipes import RECIPES
+from runtime_py.bundle import open_bundle
 from runtime_py.engine import Tensors
 from runtime_py.engines.executorch import load
 from runtime_py.manifest import ProgramSpec, TensorSpec
 from runtime_py.metrics import snr_db
-from tests.edge_export.networks import CONFIG, T5, config_with, randomized
+from tests.edge_export.networks import CONFIG, NETWORKS, T5, config_with, randomized
 
 FP32 = RECIPES["fp32"]
 WIDTH = 64
@@ -199,7 +198,7 @@ def test_without_the_toolchain_the_extra_is_named(tmp_path, monkeypatch):
 @pytest.fixture(scope="module", params=["fp32", "int8-dynamic"])
 def dit(request, tmp_path_factory) -> tuple[nn.Module, Path, Compiled, str]:
     """A dit of depth 1: as published, its program, what the backend says of it, and the recipe."""
-    published = randomized(Dit(CONFIG.dit))
+    published = randomized(NETWORKS["dit"](CONFIG))
     path = tmp_path_factory.mktemp("dit") / "dit.pte"
     part = rewrite(SUBMODULES["dit"], published, CONFIG, "executorch")
     return published, path, executorch.compile(part, RECIPES[request.param], path), request.param
@@ -226,7 +225,7 @@ def test_the_dit_computes_what_the_published_one_does(dit):
 def test_query_heads_that_share_a_key_leave_nothing_outside(tmp_path):
     changes = {"num_heads": 2, "project_cond_tokens": False}
     config = config_with(dit=changes)
-    part = rewrite(SUBMODULES["dit"], randomized(Dit(config.dit)), config, "executorch")
+    part = rewrite(SUBMODULES["dit"], randomized(NETWORKS["dit"](config)), config, "executorch")
     graph = executorch.compile(part, FP32, tmp_path / "dit.pte").graph
     assert (graph.delegates, graph.undelegated) == (1, {})
 
@@ -246,7 +245,25 @@ def test_a_gated_t5_is_as_exact_as_the_recipe_asks(tmp_path):
 def test_all_that_the_decoder_computes_is_one_delegate(tmp_path, scale):
     """Outside there is at most the row of height, put in and taken out."""
     config = config_with(decoder={"c_mults": (1,), "strides": (2,)}, latent_scale=scale)
-    part = rewrite(SUBMODULES["decoder"], randomized(Decoder(config.decoder, scale)), config, "executorch")
+    part = rewrite(SUBMODULES["decoder"], randomized(NETWORKS["decoder"](config)), config, "executorch")
     graph = executorch.compile(part, FP32, tmp_path / "decoder.pte").graph
     assert graph.delegates == 1
     assert set(graph.undelegated) <= {"unsqueeze_copy", "squeeze_copy"}
+
+
+# What stays outside the delegates moves numbers and computes none. Of the conditioner: tokens looked up, an int8 row
+# and its scale each, for XNNPACK has no lookup; and the seconds' own small delegate joined to that of the prompt.
+OUTSIDE = {
+    "conditioner": {"embedding": 2, "_to_dim_order_copy": 1, "unsqueeze_copy": 1},
+    "dit": {},
+    "decoder": {"unsqueeze_copy": 1, "squeeze_copy": 1},
+}
+DELEGATES = {"conditioner": 2, "dit": 1, "decoder": 1}
+
+
+@pytest.mark.parametrize("stage", list(SUBMODULES))
+def test_all_that_a_program_of_the_oracle_computes_is_delegated(built, stage):
+    graph = open_bundle(built("executorch", "int8-dynamic")).manifest.program(stage).graph
+    assert graph.delegates == DELEGATES[stage]
+    assert graph.delegated > 100
+    assert graph.undelegated.items() <= OUTSIDE[stage].items()

@@ -12,9 +12,6 @@ from edge_export.backends import litert
 from edge_export.backends.litert_graph import graph_spec, layers_in, open_graph, ops_in, weights_dtypes
 from edge_export.checkpoint import open_checkpoint
 from edge_export.errors import BuildError, MissingDependency
-from edge_export.model.autoencoder import Decoder
-from edge_export.model.conditioner import Conditioner
-from edge_export.model.dit import Dit
 from edge_export.submodules import SUBMODULES, Part, Port, rewrite
 from edge_export.submodules.submodule import Named
 from quantization.recipe import Recipe, Rule
@@ -23,15 +20,10 @@ from runtime_py.bundle import open_bundle
 from runtime_py.engines.litert import only_signature, open_model
 from runtime_py.manifest import TensorSpec
 from runtime_py.metrics import snr_db
-from tests.edge_export.networks import config_with, randomized
+from tests.edge_export.networks import NETWORKS, config_with, randomized
 
 FP32 = RECIPES["fp32"]
 INT8 = {"weights": "int8-channel", "activations": "int8-dynamic"}
-MODULES = {
-    "conditioner": lambda config: Conditioner(config.conditioner),
-    "dit": lambda config: Dit(config.dit),
-    "decoder": lambda config: Decoder(config.decoder, config.latent_scale),
-}
 
 
 def floats(name: str, *shape: int) -> Port:
@@ -144,7 +136,7 @@ def test_rules_decide_layer_by_layer_and_helpers_stay_in_float32(tmp_path):
 
 def test_a_rule_for_convolutions_quantizes_them_transposed_or_not(tmp_path):
     config = config_with()
-    decoder = randomized(Decoder(config.decoder))
+    decoder = randomized(NETWORKS["decoder"](config))
     part = rewrite(SUBMODULES["decoder"], decoder, config, "litert")
     compiled = litert.compile(part, recipe(Rule(operator="conv", **INT8)), tmp_path / "a.tflite")
     convolutions = [m for m in decoder.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
@@ -158,15 +150,19 @@ VARIANTS = {
     "gated t5": ("conditioner", {"t5": {"gated": True, "d_model": 96}}),
     "elu, tanh, scaled": ("decoder", {"decoder": {"use_snake": False, "final_tanh": True}, "latent_scale": 0.41}),
 }
-# An embedding is looked up outside XNNPACK. The oracle's dit has one head: its queries times keys are no batch, which
-# LiteRT computes by itself.
-OUTSIDE = {"conditioner": {"EMBEDDING_LOOKUP": 1, "RESHAPE": 1}, "dit": {"FULLY_CONNECTED": 4}, "decoder": {}}
+# An embedding's int8 rows and their scales are looked up outside XNNPACK. The oracle's dit has one head: its queries
+# times keys are no batch, which LiteRT computes by itself.
+OUTSIDE = {
+    "conditioner": {"CAST": 1, "EMBEDDING_LOOKUP": 2, "RESHAPE": 2},
+    "dit": {"FULLY_CONNECTED": 4},
+    "decoder": {},
+}
 
 
 @pytest.mark.parametrize(("stage", "changes"), list(VARIANTS.values()), ids=list(VARIANTS))
 def test_every_kind_of_network_compiles_to_itself_and_into_delegates(tmp_path, stage, changes):
     config = config_with(**changes)
-    part = rewrite(SUBMODULES[stage], randomized(MODULES[stage](config)), config, "litert")
+    part = rewrite(SUBMODULES[stage], randomized(NETWORKS[stage](config)), config, "litert")
     compiled = litert.compile(part, FP32, tmp_path / "a.tflite")
     assert min(outputs_snr(tmp_path / "a.tflite", part).values()) >= 110
     assert compiled.graph.undelegated.keys() <= OUTSIDE[stage].keys()
@@ -187,7 +183,7 @@ def test_delegated_and_undelegated_are_all_the_operations_there_are(built, stage
 
 def test_the_linears_of_the_oracles_dit_are_int8_and_nothing_else_is(built, oracle):
     checkpoint = open_checkpoint(oracle)
-    part = rewrite(SUBMODULES["dit"], checkpoint.dit(), checkpoint.config, "litert")
+    part = rewrite(SUBMODULES["dit"], SUBMODULES["dit"].load(checkpoint), checkpoint.config, "litert")
     assert isinstance(part.module, Named)
     network = part.module.module
     fp32, int8 = (

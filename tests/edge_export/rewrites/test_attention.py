@@ -9,14 +9,36 @@ from torch import Tensor, nn
 from edge_export.model.conditioner import T5Encoder
 from edge_export.model.config import ModelConfig
 from edge_export.model.dit import CrossAttention, SelfAttention, Transformer, UnitNorm
-from edge_export.rewrites.attention import FlatUnitNorm, attention_in_three_dimensions
+from edge_export.rewrites.attention import (
+    FlatBlockKeys,
+    FlatCrossQueries,
+    FlatUnitNorm,
+    attention_in_three_dimensions,
+)
+from edge_export.rewrites.cross_keys import BlockKeys, CrossQueries
 from edge_export.rewrites.embeddings import embeddings_as_linears
 from edge_export.rewrites.feed_forward import split_gated_linear
 from tests.edge_export.networks import PRODUCTS, assert_same, config_with, graph_of, kinds_in, noise, randomized
 
 
+class BehindKeys(nn.Module):
+    """A transformer whose blocks take their keys and values out of all blocks' ones, and what makes those."""
+
+    def __init__(self, published: Transformer) -> None:
+        super().__init__()
+        self.transformer = copy.deepcopy(published)
+        self.keys = nn.ModuleList([BlockKeys(block.cross_attn) for block in self.transformer.layers])
+        for index, block in enumerate(self.transformer.layers):
+            block.cross_attn = CrossQueries(block.cross_attn, index)
+
+    def forward(self, x: Tensor, prepended: Tensor, context: Tensor) -> Tensor:
+        keys, values = zip(*(block(context) for block in self.keys))
+        return self.transformer(x, prepended, (torch.cat(keys), torch.cat(values)))
+
+
 def dit_config(heads: int, head_dim: int, **changes: object) -> ModelConfig:
-    return config_with(dit={"num_heads": heads, "embed_dim": heads * head_dim, **changes})
+    """Of two blocks, for each must find its own keys."""
+    return config_with(dit={"num_heads": heads, "embed_dim": heads * head_dim, "depth": 2, **changes})
 
 
 def transformer(config: ModelConfig) -> tuple[nn.Module, tuple[Tensor, ...]]:
@@ -28,8 +50,8 @@ def transformer(config: ModelConfig) -> tuple[nn.Module, tuple[Tensor, ...]]:
 
 def assert_rewrite_keeps(config: ModelConfig) -> None:
     published, inputs = transformer(config)
-    rewritten = attention_in_three_dimensions(copy.deepcopy(published), config)
-    assert not kinds_in(rewritten) & {SelfAttention, CrossAttention, UnitNorm}
+    rewritten = attention_in_three_dimensions(BehindKeys(published), config)
+    assert not kinds_in(rewritten) & {SelfAttention, CrossAttention, CrossQueries, BlockKeys, UnitNorm}
     assert_same(published(*inputs), rewritten(*inputs))
 
 
@@ -58,6 +80,32 @@ def test_heads_that_share_keys_keep_their_order(heads, cross_heads):
     assert_rewrite_keeps(config)
 
 
+@pytest.mark.parametrize("qk_norm", ["ln", "l2", "none"])
+@pytest.mark.parametrize("cross_heads", [1, 3])
+def test_keys_and_values_stay_by_themselves(cross_heads, qk_norm):
+    """[heads, tokens, head_dim], so that the halves of the network can be rewritten apart."""
+    config = dit_config(3, 32, cond_token_dim=cross_heads * 32, project_cond_tokens=False, qk_norm=qk_norm)
+    published = BlockKeys(randomized(CrossAttention(config.dit)))
+    rewritten = attention_in_three_dimensions(copy.deepcopy(published), config)
+    assert type(rewritten) is FlatBlockKeys
+    context = noise(1, 25, cross_heads * 32)
+    for before, after in zip(published(context), rewritten(context), strict=True):
+        assert before.shape == (cross_heads, 25, 32)
+        assert_same(before, after)
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_queries_read_only_their_own_blocks_keys(index):
+    config = dit_config(4, 32, cond_token_dim=2 * 32, project_cond_tokens=False)
+    published = CrossQueries(randomized(CrossAttention(config.dit)), index)
+    rewritten = attention_in_three_dimensions(copy.deepcopy(published), config)
+    assert type(rewritten) is FlatCrossQueries
+    x, keys = noise(1, 9, 128), (noise(6, 25, 32, seed=2), noise(6, 25, 32, seed=3))
+    assert_same(published(x, keys), rewritten(x, keys))
+    others = torch.tensor([row // 2 != index for row in range(6)])[:, None, None]
+    assert_same(rewritten(x, keys), rewritten(x, tuple(part.masked_fill(others, 1e3) for part in keys)))
+
+
 def assert_flat(module: nn.Module, *inputs: Tensor) -> None:
     graph = graph_of(module, *inputs)
     products = [(name, dimensions) for name, dimensions in graph if name in PRODUCTS]
@@ -71,14 +119,14 @@ def assert_flat(module: nn.Module, *inputs: Tensor) -> None:
 def test_the_graph_has_nothing_of_four_dimensions(cross_heads):
     config = dit_config(2, 64, cond_token_dim=cross_heads * 64, project_cond_tokens=False)
     published, inputs = transformer(config)
-    without_chunks = split_gated_linear(published, config)
+    without_chunks = split_gated_linear(BehindKeys(published), config)
     assert_flat(attention_in_three_dimensions(without_chunks, config), *inputs)
 
 
 def test_positions_are_constants():
     config = dit_config(2, 64)
     published, inputs = transformer(config)
-    graph = graph_of(attention_in_three_dimensions(published, config), *inputs)
+    graph = graph_of(attention_in_three_dimensions(BehindKeys(published), config), *inputs)
     assert not {name for name, _ in graph} & {"sin", "cos", "arange", "outer"}
 
 

@@ -1,8 +1,11 @@
 """The LiteRT engine on one small program: bound by name, held against its spec, and safe with bad files."""
 
 import dataclasses
+import pickle
 import subprocess
 import sys
+import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from edge_export.backends import litert as backend
 from edge_export.submodules import Part, Port
 from edge_export.submodules.submodule import Named
 from quantization.recipes import recipe_for
+from runtime_py.engines import litert as engine
 from runtime_py.engines.litert import load
 from runtime_py.errors import BundleError, GenerationError, MissingDependency
 from runtime_py.manifest import ProgramSpec
@@ -44,6 +48,27 @@ def mix(tmp_path_factory):
 @pytest.fixture
 def inputs():
     return {"ant": np.array([[1, 2, 3]], np.float32), "zebra": np.array([[10, 20, 40]], np.float32)}
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory):
+    """A program with weights to pack, its spec, an input, and what torch makes of it."""
+    path = tmp_path_factory.mktemp("linear") / "linear.tflite"
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 32).requires_grad_(False)
+    x, y = (Port(name=name, dtype="float32", shape=(1, size)) for name, size in (("x", 64), ("y", 32)))
+    part = Part(name="linear", module=Named(layer, ("x",)), inputs=(x,), outputs=(y,))
+    compiled = backend.compile(part, recipe_for("fp32"), path)
+    spec = ProgramSpec(name="linear", file=path.name, sha256="", bytes=0, **vars(compiled))
+    given = torch.randn(1, 64)
+    return path, spec, given.numpy(), layer(given).numpy()
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """The folder that packed weights are kept in, empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "edge-export" / "weights"
 
 
 def test_inputs_and_outputs_are_bound_by_name(mix, inputs):
@@ -118,12 +143,12 @@ def test_inputs_of_another_name_shape_or_dtype_are_refused(mix, inputs):
             program.run(wrong)
 
 
-def test_a_failure_of_the_runtime_is_told_in_one_line(mix, inputs):
-    def failing(**_):
+def test_a_failure_of_the_runtime_is_told_in_one_line(mix, inputs, monkeypatch):
+    def failing(*_):
         raise RuntimeError("node 3 failed to invoke\nand more")
 
     program = load(*mix)
-    program._signature = failing
+    monkeypatch.setattr(program, "_model", SimpleNamespace(run_by_name=failing))
     with pytest.raises(GenerationError, match=r"^mix: LiteRT failed: node 3 failed to invoke$"):
         program.run(inputs)
 
@@ -132,6 +157,83 @@ def test_a_missing_runtime_is_told_with_the_way_to_install_it(mix, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(MissingDependency, match=r"edge-export\[litert\]"):
         load(*mix)
+
+
+def plays(linear, **options) -> None:
+    """Load it and hold what it makes against torch."""
+    path, spec, x, expected = linear
+    made = load(path, spec, **options).run({"x": x})["y"]
+    np.testing.assert_allclose(made, expected, rtol=0, atol=2e-3 if options.get("float16") else 1e-5)
+
+
+def test_weights_are_packed_once_and_kept(linear, weights):
+    plays(linear)
+    (kept,) = weights.iterdir()
+    before = kept.stat().st_ino
+    assert kept.stat().st_size > 4 * 64 * 32
+    plays(linear)
+    assert [(path, path.stat().st_ino) for path in weights.iterdir()] == [(kept, before)]
+
+
+def test_packed_weights_that_the_disk_has_altered_are_not_played(linear, weights):
+    plays(linear)
+    (kept,) = weights.iterdir()
+    kept.write_bytes(bytes(kept.stat().st_size))
+    plays(linear)
+    (again,) = weights.iterdir()
+    assert again == kept
+    assert any(again.read_bytes())
+
+
+def test_packed_weights_of_another_kind_under_a_true_checksum_do_not_stop_a_run(linear, weights):
+    """As another XNNPACK of the same version would have written them: they are refused, and made each time."""
+    plays(linear)
+    (kept,) = weights.iterdir()
+    kept.unlink()
+    (weights / f"{kept.stem}.{zlib.crc32(b'other'):08x}").write_bytes(b"other")
+    plays(linear)
+
+
+def test_a_disk_too_full_for_packed_weights_does_not_stop_a_run(linear, weights, monkeypatch):
+    given, compiled = [], engine._compiled
+
+    def full(path, threads, flags, kept_in):
+        given.append(kept_in)
+        if kept_in is not None:
+            kept_in.write_bytes(b"half of them")
+            raise RuntimeError("no space left")
+        return compiled(path, threads, flags, kept_in)
+
+    monkeypatch.setattr(engine, "_compiled", full)
+    plays(linear)
+    assert [kept_in is None for kept_in in given] == [False, True]
+    assert list(weights.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_does_not_stop_a_run(linear, weights):
+    weights.parent.mkdir()
+    weights.write_text("a file")
+    plays(linear)
+    assert weights.read_text() == "a file"
+
+
+def test_float16_computes_in_float16_and_keeps_nothing(linear, weights):
+    path, spec, x, expected = linear
+    plays(linear, float16=True)
+    made = load(path, spec, float16=True).run({"x": x})["y"]
+    assert np.abs(made - expected).max() > 1e-5
+    assert not weights.exists() or not list(weights.iterdir())
+
+
+def test_loading_and_running_and_the_end_print_nothing(linear, weights):
+    script = (
+        "import pickle, sys; from runtime_py.engines.litert import load\n"
+        "path, spec, x = pickle.load(sys.stdin.buffer)\n"
+        "for _ in range(2): load(path, spec).run({'x': x})"
+    )
+    given = pickle.dumps(linear[:3])
+    done = subprocess.run([sys.executable, "-c", script], input=given, capture_output=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == (b"", b"")
 
 
 def test_loading_prints_nothing(mix):

@@ -1,0 +1,185 @@
+"""The tables and the picture of the published-size results, written from `published.json` alone.
+
+It measures nothing. A document keeps what is outside its marks.
+"""
+
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DOCUMENT = ROOT / "docs" / "published-size.md"
+PICTURE = ROOT / "docs" / "published-size.png"
+BEGIN, END = "<!-- written by `make bench`: begin -->", "<!-- end -->"
+COLOURS = {"conditioner": "#4c72b0", "dit": "#dd8452", "decoder": "#55a868"}
+NAMES = {"litert": "LiteRT", "executorch": "ExecuTorch"}
+OURS, PUBLIC = "int8-dynamic", "int8-dit"
+STAGES = tuple(COLOURS)
+
+Record = dict[str, Any]
+
+
+def write_documents(results: Record) -> None:
+    """README: what was aimed at and reached. docs/published-size.md: everything behind it. And the picture."""
+    draw(results, PICTURE)
+    replace_block(README, [*goals(results), "", where(results)])
+    replace_block(DOCUMENT, [*everything(results), "", where(results)])
+
+
+def replace_block(path: Path, lines: list[str]) -> None:
+    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    path.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
+
+
+def goals(results: Record) -> list[str]:
+    speedup, roof = results["speedup"], results["roof_fraction"]
+    short = {backend: results["raw"][f"7 s {backend}"] for backend in NAMES}
+    long = results["raw"]["whole clip eager"]
+    peaks = {backend: memory(record, "a") for backend, record in short.items()}
+    quiet = {stage: min(results["snr_db"][backend][stage] for backend in NAMES) for stage in STAGES}
+    shown = [
+        ("7 s clip, LiteRT", "public recipe", times(speedup["clip_7s_litert"]), "3.5x"),
+        ("7 s clip, ExecuTorch", "public recipe", times(speedup["clip_7s_executorch"]), "3.5x"),
+        (f"{long['seconds']:.1f} s clip, LiteRT", "eager PyTorch, fp32", times(speedup["clip_12s_vs_eager"]), "6x"),
+        ("decoder, 256 latents, LiteRT", "fp32, no rewrites", times(speedup["decoder_256_litert"]), "3.5x"),
+        ("decoder, 256 latents, ExecuTorch", "fp32, no rewrites", times(speedup["decoder_256_executorch"]), "3.5x"),
+        ("DiT step, ExecuTorch", "straight export", times(speedup["dit_step_executorch"]), "1.7x"),
+        ("DiT, operations a second, LiteRT", "one bare int8 linear", f"{roof['dit']:.0%}", "80%"),
+        ("decoder, operations a second, LiteRT", "one bare int8 linear", f"{roof['decoder']:.0%}", "80%"),
+        ("peak memory of a 7 s clip, LiteRT", memory(short["litert"], "b"), peaks["litert"], "700 MB"),
+        ("the same, ExecuTorch", memory(short["executorch"], "b"), peaks["executorch"], "700 MB"),
+        ("bundle, without its golden vectors", size(results, PUBLIC), f"{results['bundle_mb']:.0f} MB", "540 MB"),
+        ("build", build(results, PUBLIC), build(results, OURS), "300 s, 8 GB"),
+        *(
+            (f"{stage}, SNR", "fp32 reference", f"{quiet[stage]:.1f} dB", f"{goal} dB")
+            for stage, goal in (("conditioner", 30), ("dit", 25), ("decoder", 28))
+        ),
+    ]
+    rows = [f"| {what} | {baseline} | **{reached}** | {goal} |" for what, baseline, reached, goal in shown]
+    return ["| | against | reached | goal |", "|---|---|---:|---:|", *rows]
+
+
+def times(factor: float) -> str:
+    return f"{factor:.1f}x faster"
+
+
+def memory(record: Record, side: str) -> str:
+    return f"{record[side]['quantities']['peak_rss_mb']['median']:.0f} MB"
+
+
+def size(results: Record, recipe: str) -> str:
+    """Of the larger backend, as an app ships it."""
+    builds = [results["raw"][f"build {backend} {recipe}"] for backend in NAMES]
+    return f"{max(build['made_mb'] - build['golden_mb'] for build in builds):.0f} MB"
+
+
+def build(results: Record, recipe: str) -> str:
+    """Of the slower and the larger backend."""
+    builds = [results["raw"][f"build {backend} {recipe}"] for backend in NAMES]
+    return f"{max(b['seconds'] for b in builds):.0f} s, {max(b['peak_rss_mb'] for b in builds) / 1e3:.1f} GB"
+
+
+def everything(results: Record) -> list[str]:
+    raw = results["raw"]
+    lines = []
+    for backend, name in NAMES.items():
+        for label in ("7 s", "whole clip"):
+            lines += ["", *pair(f"{name}, {label}", raw[f"{label} {backend}"])]
+    lines += ["", *pair("LiteRT and eager PyTorch in fp32, whole clip", raw["whole clip eager"])]
+    return [*lines[1:], "", *fidelity(raw), "", *builds(raw), "", *roofs(raw)]
+
+
+def pair(title: str, record: Record) -> list[str]:
+    rows = []
+    for name, ratio in record["ratios"].items():
+        a, b = (record[side]["quantities"][name] for side in ("a", "b"))
+        rows.append(f"| `{name}` | {cell(a)} | {cell(b)} | {ratio['median']:.2f} |")
+    header = f"| {title} | {record['a']['recipe']} | {record['b']['recipe']} | ratio |"
+    return [header, "|---|---:|---:|---:|", *rows]
+
+
+def cell(quantity: Record) -> str:
+    digits = 0 if quantity["median"] >= 100 else 3
+    median, low, high = (f"{quantity[key]:.{digits}f}" for key in ("median", "low", "high"))
+    return f"{median} ({low} to {high})"
+
+
+def fidelity(raw: Record) -> list[str]:
+    rows = [
+        f"| {NAMES[backend]} | {check['stage']}: {check['tensor']} | {check['snr_db']:.1f} | {mel(check)} | "
+        f"{check['threshold_db']:g} |"
+        for backend in NAMES
+        for check in raw[f"verify {backend} {OURS}"]["checks"]
+        if check["threshold_db"] is not None
+    ]
+    header = f"| {OURS} against the fp32 reference | tensor | SNR, dB | log-mel, dB | needs, dB |"
+    return [header, "|---|---|---:|---:|---:|", *rows]
+
+
+def mel(check: Record) -> str:
+    return "" if check["log_mel_db"] is None else f"{check['log_mel_db']:.2f}"
+
+
+def builds(raw: Record) -> list[str]:
+    rows = []
+    for backend, name in NAMES.items():
+        for recipe in (OURS, PUBLIC):
+            took, proof = raw[f"build {backend} {recipe}"], raw[f"verify {backend} {recipe}"]
+            calls = ", ".join(f"{stage} {proof['delegates'][stage]}" for stage in STAGES)
+            figures = (took[key] for key in ("seconds", "peak_rss_mb", "made_mb", "golden_mb"))
+            rows.append(f"| {name}, {recipe} | {' | '.join(f'{figure:.0f}' for figure in figures)} | {calls} |")
+    header = "| build | seconds | peak memory, MB | bundle, MB | golden vectors in it, MB | delegate calls |"
+    return [header, "|---|---:|---:|---:|---:|---|", *rows]
+
+
+def roofs(raw: Record) -> list[str]:
+    rows = []
+    for backend, name in NAMES.items():
+        record = raw[f"roof {backend}"]
+        roof = record["gops"][record["roof"]]
+        rows.append(f"| {name} | {record['roof']} | {roof:.0f} | 100% |")
+        rows += [
+            f"| {name} | {stage} | {record['gops'][stage]:.0f} | {record['fraction'][stage]:.0%} |"
+            for stage in record["fraction"]
+        ]
+    return ["| roof | | GOP/s | of the roof |", "|---|---|---:|---:|", *rows]
+
+
+def where(results: Record) -> str:
+    machine = results["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"On {machine['usable_cores']} cores of {machine['cpu']}, 2 threads, medians of runs in turns, each in a fresh "
+        f"process; random weights. {versions}."
+    )
+
+
+def draw(results: Record, path: Path) -> None:
+    """A bar for each side of each pair: the stages of a generation, loading and running."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    raw = results["raw"]
+    bars = [
+        (f"{name}, {label.format(raw[f'7 s {backend}'][side]['recipe'])}", raw[f"7 s {backend}"][side])
+        for backend, name in NAMES.items()
+        for side, label in (("b", "public recipe ({})"), ("a", "{}"))
+    ]
+    figure = Figure(figsize=(10, 3.4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for row, (_, record) in enumerate(bars):
+        start = 0.0
+        for stage, colour in COLOURS.items():
+            seconds = record["quantities"][f"{stage}_seconds"]["median"]
+            axes.barh(row, seconds, left=start, color=colour, label=stage if row == 0 else None)
+            start += seconds
+        axes.text(start, row, f" {record['quantities']['seconds_total']['median']:.1f} s", va="center")
+    axes.set_yticks(range(len(bars)), [label for label, _ in bars])
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.08)
+    axes.set(xlabel="seconds", title="A 7 s clip at the published size, programs loaded when needed")
+    axes.legend(loc="lower right", frameon=False)
+    figure.savefig(path)

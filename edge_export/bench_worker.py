@@ -1,0 +1,248 @@
+"""One measured generation in a process of its own: a job as JSON on standard input, one JSON object on standard output.
+
+It measures and says what it saw. It knows neither what its numbers are compared with, nor how they are shown; and
+it imports no more than the programs need, because what it imports counts as memory.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from runtime_py import strict_json
+from runtime_py.bundle import Bundle
+from runtime_py.engine import Program, Tensors
+from runtime_py.errors import EdgeExportError
+from runtime_py.generate import (
+    Event,
+    OpenProgram,
+    Request,
+    StageTime,
+    bundle_programs,
+    collect,
+    encode_prompt,
+    generate,
+    read_tokenizer,
+)
+from runtime_py.manifest import load_manifest
+
+MEGA = 1e6
+OUT_OF_MEMORY = "MemoryError"
+
+Shapes = dict[str, tuple[np.dtype, tuple[int, ...]]]
+"""dtype and shape of a program's inputs, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to play. `bundle` was checked by whoever asks: nothing is hashed here.
+
+    `reference` plays the fp32 network the bundle was made from, found in `checkpoint` or where it lay at the build.
+    Each program is run again after the measured generation until `repeats` runs of it are steady. `rehearse` imports
+    the engine and finds the weights, and measures nothing.
+    """
+
+    bundle: str
+    reference: bool
+    checkpoint: str | None
+    prompt: str
+    seconds: float
+    seed: int
+    threads: int | None
+    repeats: int
+    rehearse: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRun:
+    """Seconds of one stage: loading its program, its runs in the generation, and those repeated afterwards.
+
+    `repeats` were made warm: the program was opened anew and run once before them.
+    """
+
+    load: float
+    runs: tuple[float, ...]
+    repeats: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One generation in a fresh process, whose imports are not in its times.
+
+    `seconds_total` reaches from reading the manifest to the last sample, `seconds_first_audio` to the first. Both
+    memory figures are peaks, in MB of 1e6 bytes: `baseline_rss_mb` once everything is imported, `peak_rss_mb` at
+    the last sample.
+    """
+
+    stages: dict[str, StageRun]
+    audio_seconds: float
+    seconds_total: float
+    seconds_first_audio: float
+    baseline_rss_mb: float
+    peak_rss_mb: float
+
+
+def main() -> None:
+    """Answer the job on standard input with {"run": ...}, or with {"error": {"kind": ..., "message": ...}}."""
+    answer = _claim_stdout()
+    job = Job(**strict_json.parse(sys.stdin.read()))
+    document: dict[str, object]
+    try:
+        run = play(job)
+        document = {"run": None if run is None else asdict(run)}
+    except EdgeExportError as error:
+        document = {"error": {"kind": type(error).__name__, "message": str(error)}}
+    except MemoryError:
+        document = {"error": {"kind": OUT_OF_MEMORY, "message": ""}}
+    _answer(answer, document)
+
+
+def play(job: Job) -> Run | None:
+    """The generation that `job` describes, measured; None of a rehearsal.
+
+    Raises:
+        EdgeExportError: as opening and running programs do.
+    """
+    folder = Path(job.bundle)
+    with _programs(folder, job) as open_program:
+        if job.rehearse:
+            return None
+        return _measure(folder, open_program, job)
+
+
+def peak_rss_mb() -> float:
+    """The most memory this process has held so far, in MB of 1e6 bytes.
+
+    On Linux not getrusage's: its figure begins with what the parent held when it started this process.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024 / MEGA
+    except (OSError, StopIteration, ValueError, IndexError):
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGA
+
+
+@contextmanager
+def _programs(folder: Path, job: Job) -> Iterator[OpenProgram]:
+    """The programs to play, with everything imported that they need."""
+    manifest = load_manifest(folder)
+    if not job.reference:
+        yield bundle_programs(Bundle(folder=folder, manifest=manifest), threads=job.threads)
+        return
+    from edge_export.reference import open_reference
+
+    checkpoint = None if job.checkpoint is None else Path(job.checkpoint)
+    with open_reference(manifest, checkpoint, threads=job.threads) as open_program:
+        yield open_program
+
+
+def _measure(folder: Path, open_program: OpenProgram, job: Job) -> Run:
+    request = Request(prompt=job.prompt, seconds=job.seconds, seed=job.seed)
+    baseline = peak_rss_mb()
+    heard = _Listener(open_program)
+
+    start = time.perf_counter()
+    bundle = Bundle(folder=folder, manifest=load_manifest(folder))
+    manifest = bundle.manifest
+    prompt = encode_prompt(read_tokenizer(bundle), request, manifest)
+    window = manifest.latent.length if job.reference else None  # as published: the whole clip at once
+    made = collect(heard.watch(generate(manifest, heard.open, request, prompt, window=window)))
+    total = time.perf_counter() - start
+
+    peak = peak_rss_mb()
+    return Run(
+        stages={stage: _stage_run(open_program, stage, heard.shapes[stage], t, job) for stage, t in made.times.items()},
+        audio_seconds=made.audio.shape[1] / manifest.audio.sample_rate,
+        seconds_total=total,
+        seconds_first_audio=heard.first_audio - start,
+        baseline_rss_mb=baseline,
+        peak_rss_mb=peak,
+    )
+
+
+def _stage_run(open_program: OpenProgram, stage: str, shapes: Shapes, time: StageTime, job: Job) -> StageRun:
+    """The stage's times, and as many runs more as it lacks: all but the first are steady."""
+    lacking = max(0, job.repeats - (len(time.runs) - 1))
+    return StageRun(load=time.load, runs=time.runs, repeats=_repeat(open_program, stage, shapes, lacking))
+
+
+def _repeat(open_program: OpenProgram, stage: str, shapes: Shapes, count: int) -> tuple[float, ...]:
+    """Seconds of `count` runs of a program, opened anew and run once before; on seeded noise."""
+    if not count:
+        return ()
+    program, inputs = open_program(stage), noise(shapes)
+    program.run(inputs)
+    return tuple(_timed(program, inputs) for _ in range(count))
+
+
+def _timed(program: Program, inputs: Tensors) -> float:
+    start = time.perf_counter()
+    program.run(inputs)
+    return time.perf_counter() - start
+
+
+def noise(shapes: Shapes) -> Tensors:
+    """Inputs of these dtypes and shapes: floats in 0..1, as masks and sigmas are; zeros for integers."""
+    generator = np.random.default_rng(0)
+    return {
+        name: generator.random(shape).astype(dtype) if dtype.kind == "f" else np.zeros(shape, dtype)
+        for name, (dtype, shape) in shapes.items()
+    }
+
+
+class _Listener:
+    """Stands between the loop and its programs: notes when audio comes first, and the shapes that programs take.
+
+    Shapes alone, so that no array lives longer than it would without.
+    """
+
+    def __init__(self, open_program: OpenProgram) -> None:
+        self._open = open_program
+        self.shapes: dict[str, Shapes] = {}
+        self.first_audio = 0.0
+
+    def open(self, stage: str) -> Program:
+        return _Heard(self._open(stage), self.shapes.setdefault(stage, {}))
+
+    def watch(self, events: Iterator[Event]) -> Iterator[Event]:
+        for event in events:
+            if not self.first_audio and "audio" in event.tensors:
+                self.first_audio = time.perf_counter()
+            yield event
+
+
+class _Heard:
+    """A program that writes down the shapes of its inputs."""
+
+    def __init__(self, program: Program, shapes: Shapes) -> None:
+        self._program, self._shapes = program, shapes
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
+        self._shapes.update({name: (array.dtype, array.shape) for name, array in inputs.items()})
+        return self._program.run(inputs)
+
+
+def _claim_stdout() -> int:
+    """A descriptor for the answer alone: whatever native libraries print goes to standard error from here on."""
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    return answer
+
+
+def _answer(descriptor: int, document: dict[str, object]) -> None:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(document, stream, allow_nan=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Weights as a runtime packs them for this CPU, kept in files from one run to the next.
+
+Mapped from a file, they are loaded in no time, and the program's own copy of them is never in memory. It knows
+files and their checksums, not programs. Without a folder to write to, all goes on as if there were nothing kept.
+"""
+
+import hashlib
+import os
+import platform
+import secrets
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+MOST_BYTES = 4 << 30
+CHUNK = 1 << 20
+ABANDONED = 24 * 60 * 60  # seconds after which a partial file belongs to a run that was killed
+
+
+def default_folder() -> Path | None:
+    """Where packed weights are kept; None for a user without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-export" / "weights"
+    except RuntimeError:
+        return None
+
+
+def key_of(program: Path, *made_by: str) -> str:
+    """What decides how the weights of `program` are packed: the file, this CPU, and who packs them, by version.
+
+    The file is known as the disk knows it, so that it may be moved: reading it all would take longer than packing.
+    """
+    status = program.stat()
+    file = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    parts = (*map(str, file), *made_by, *_cpu())
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+@contextmanager
+def packed_weights(key: str, folder: Path | None) -> Iterator[Path | None]:
+    """A file for a runtime to open: the weights kept under `key`, or one to write them to within the block.
+
+    What was written is kept, under its checksum, when the block ends well. None where nothing can be kept.
+    """
+    kept = None if folder is None else _find(folder, key)
+    if folder is None or kept is not None or not _writable(folder):
+        yield kept
+        return
+    partial = folder / f".{key}.partial-{secrets.token_hex(4)}"
+    try:
+        yield partial
+        with suppress(OSError):
+            partial.replace(folder / f"{key}.{_checksum(partial)}")
+            _trim(folder)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _find(folder: Path, key: str) -> Path | None:
+    """The file kept under `key`; one that the disk has altered is removed."""
+    try:
+        for path in folder.glob(f"{key}.*"):
+            if path.suffix == f".{_checksum(path)}":
+                with suppress(OSError):  # of a folder that may only be read
+                    os.utime(path)
+                return path
+            path.unlink(missing_ok=True)
+    except OSError:
+        return None
+    return None
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _checksum(path: Path) -> str:
+    """CRC-32 of a file: against accidents, and three times as fast as sha256."""
+    total = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            total = zlib.crc32(chunk, total)
+    return f"{total:08x}"
+
+
+def _trim(folder: Path) -> None:
+    """Drop what was used longest ago beyond MOST_BYTES, and what killed runs left behind."""
+    found = [(path, path.stat()) for path in folder.iterdir() if path.is_file()]
+    left = MOST_BYTES
+    for path, status in sorted(found, key=lambda pair: -pair[1].st_mtime):
+        partial = path.name.startswith(".")
+        left -= 0 if partial else status.st_size
+        if left < 0 or (partial and time.time() - status.st_mtime > ABANDONED):
+            path.unlink(missing_ok=True)
+
+
+def _cpu() -> tuple[str, ...]:
+    """What this CPU is and can, as far as the system says."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    told = sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
+    return platform.machine(), platform.processor(), *told
