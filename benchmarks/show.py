@@ -87,7 +87,7 @@ def everything(results: Record) -> list[str]:
         for label in ("7 s", "whole clip"):
             lines += ["", *pair(f"{name}, {label}", raw[f"{label} {backend}"])]
     lines += ["", *pair("LiteRT and eager PyTorch in fp32, whole clip", raw["whole clip eager"])]
-    return [*lines[1:], "", *fidelity(raw), "", *builds(raw), "", *roofs(raw)]
+    return [*lines[1:], "", *fidelity(raw), "", *builds(raw), "", *outside(raw), "", *roofs(raw)]
 
 
 def pair(title: str, record: Record) -> list[str]:
@@ -131,6 +131,15 @@ def builds(raw: Record) -> list[str]:
             rows.append(f"| {name}, {recipe} | {' | '.join(f'{figure:.0f}' for figure in figures)} | {calls} |")
     header = "| build | seconds | peak memory, MB | bundle, MB | golden vectors in it, MB | delegate calls |"
     return [header, "|---|---:|---:|---:|---:|---|", *rows]
+
+
+def outside(raw: Record) -> list[str]:
+    rows = []
+    for backend, name in NAMES.items():
+        for stage, operators in raw[f"verify {backend} {OURS}"]["undelegated"].items():
+            named = ", ".join(f"{count} `{operator}`" for operator, count in operators.items())
+            rows.append(f"| {name}, {stage} | {named or 'nothing'} |")
+    return [f"| {OURS} | outside the delegates |", "|---|---|", *rows]
 
 
 def roofs(raw: Record) -> list[str]:

@@ -43,7 +43,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="int8-dynamic-f16",
-            summary="the same, the rest of dit and decoder in float16: for LiteRT, on Arm CPUs that have it (FEAT_FP16)",
+            summary="the same, the rest of dit and decoder in float16: LiteRT, on Arm CPUs that have it (FEAT_FP16)",
             rules=INT8_EVERYWHERE,
             thresholds={"conditioner": 30.0, "dit": 25.0, "decoder": 28.0},
             float16=("dit", "decoder"),
