@@ -9,10 +9,11 @@ import os
 import platform
 import secrets
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import numpy as np
 
 MOST_BYTES = 4 << 30
 CHUNK = 1 << 20
@@ -52,7 +53,7 @@ def packed_weights(key: str, folder: Path | None) -> Iterator[Path | None]:
     try:
         yield partial
         with suppress(OSError):
-            partial.replace(folder / f"{key}.{_checksum(partial)}")
+            partial.replace(folder / f"{key}.{checksum_of(partial)}")
             _trim(folder)
     finally:
         with suppress(OSError):
@@ -63,7 +64,7 @@ def _find(folder: Path, key: str) -> Path | None:
     """The file kept under `key`; one that the disk has altered is removed."""
     try:
         for path in folder.glob(f"{key}.*"):
-            if path.suffix == f".{_checksum(path)}":
+            if path.suffix == f".{checksum_of(path)}":
                 with suppress(OSError):  # of a folder that may only be read
                     os.utime(path)
                 return path
@@ -81,13 +82,14 @@ def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK)
 
 
-def _checksum(path: Path) -> str:
-    """CRC-32 of a file: against accidents, and three times as fast as sha256."""
-    total = 0
+def checksum_of(path: Path) -> str:
+    """The sum of a file's 64-bit words and its size: against accidents alone, and as fast as memory is read."""
+    total, size = 0, 0
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
-            total = zlib.crc32(chunk, total)
-    return f"{total:08x}"
+            words = np.frombuffer(chunk.ljust(-(-len(chunk) // 8) * 8, b"\0"), np.uint64)
+            total, size = total + int(np.add.reduce(words)), size + len(chunk)
+    return f"{total % (1 << 64):016x}{size:x}"
 
 
 def _trim(folder: Path) -> None:
