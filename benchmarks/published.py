@@ -37,7 +37,7 @@ Record = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="a folder with 12 GB to spare")
-    parser.add_argument("--runs", type=int, default=5, help="generations of each side of a comparison")
+    parser.add_argument("--runs", type=int, default=3, help="generations of each side of a comparison")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -68,7 +68,7 @@ def plan(work: Path, runs: int) -> dict[str, Callable[[], Record]]:
         todo[f"whole clip {backend}"] = lambda a=ours, b=public: compare(a, str(b), whole(a), runs, None)
         todo[f"roof {backend}"] = lambda a=ours: roof(a, checkpoint)
     ours = work / f"litert-{OURS}"
-    todo["whole clip eager"] = lambda: compare(ours, "reference", whole(ours), max(1, runs // 2), checkpoint)
+    todo["whole clip eager"] = lambda: compare(ours, "reference", whole(ours), runs, checkpoint)
     return todo
 
 
