@@ -84,9 +84,9 @@ def count_operations(checkpoint: Path) -> dict[str, float]:
     counted = {}
     for stage in STAGES:
         submodule = SUBMODULES[stage]
-        inputs = (torch.zeros(port.shape, device="meta") for port in submodule.inputs(opened.config))
+        inputs = (torch.zeros(port.shape) for port in submodule.inputs(opened.config))
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            submodule.load(opened).to("meta")(*inputs)
+            submodule.load(opened)(*inputs)
         counted[stage] = float(counter.get_total_flops())
     return counted
 
