@@ -10,6 +10,8 @@
       MissingDependency          8   an optional package is not installed
       FetchError                 9   the hub cannot be reached, or refuses
       GenerationError           10   a program failed, or made NaN
+      DeviceError               11   a device is gone, unauthorised, full, or its CPU lacks a feature
+      RecordError               12   no record of a run, or one of another version or bundle
     (Ctrl-C)                   130
 
 Each message is one line: what, where, what to do next. Only `edge_export.cli` prints it.
@@ -17,10 +19,12 @@ Each message is one line: what, where, what to do next. Only `edge_export.cli` p
 
 from runtime_py.errors import (
     BundleError,
+    DeviceError,
     EdgeExportError,
     GenerationError,
     MissingDependency,
     OutputError,
+    RecordError,
     UsageError,
 )
 
@@ -28,11 +32,13 @@ __all__ = [
     "BuildError",
     "BundleError",
     "CheckpointError",
+    "DeviceError",
     "EdgeExportError",
     "FetchError",
     "GenerationError",
     "MissingDependency",
     "OutputError",
+    "RecordError",
     "UsageError",
     "VerificationError",
 ]

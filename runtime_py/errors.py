@@ -40,6 +40,18 @@ class GenerationError(EdgeExportError):
     exit_code = 10
 
 
+class DeviceError(EdgeExportError):
+    """A device cannot be used: gone, unauthorised, full, or its CPU lacks what the target needs."""
+
+    exit_code = 11
+
+
+class RecordError(EdgeExportError):
+    """A file is no record of a run, or one of another version or bundle."""
+
+    exit_code = 12
+
+
 def first_line(error: BaseException) -> str:
     """What a library's exception says, in one line of bearable length."""
     lines = str(error).strip().splitlines()

@@ -3,9 +3,13 @@
 `manifest.json` read into frozen dataclasses, and back. Strict: an unknown key, a missing one, a wrong
 type or a value out of bounds is refused with its path in the document. It knows the shape of the
 contract, not the files it names: `runtime_py.bundle` checks those.
+
+The last key is the `seal`: sha256 of the file as it is when the seal's value is empty. It shows what a copy or an
+editor changed; whoever means harm can write another.
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 import re
@@ -17,15 +21,20 @@ from typing import Any
 
 from runtime_py import strict_json
 from runtime_py.errors import BundleError
+from runtime_py.sampler import sigmas
 
 MANIFEST_FILE = "manifest.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_FILE_BYTES = 16 << 30
 MAX_ELEMENTS = 1 << 31
 DTYPES = ("float32", "float16", "int32", "int64")
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+SEAL = re.compile(r'"seal": "([0-9a-f]{64})"\s*\}\s*\Z')
+NO_SEAL = '"seal": ""'
+SIGMA_ERROR = 1e-6
+"""Recorded sigmas and those that a runtime makes from logSNR agree to this."""
 
 
 class ManifestError(BundleError):
@@ -178,6 +187,10 @@ class SamplerSpec:
             "must fall from 1 to 0",
         )
         require(len(self.logsnr) == 2 and self.logsnr[0] < self.logsnr[1], f"{path}.logsnr", "must be (low, high)")
+        low, high = self.logsnr
+        made = sigmas(self.steps, (low, high)).tolist()
+        agree = all(abs(ours - theirs) <= SIGMA_ERROR for ours, theirs in zip(made, self.sigmas))
+        require(agree, f"{path}.sigmas", f"are not those of {self.steps} steps from logSNR {low:g} to {high:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -376,14 +389,27 @@ def parse_manifest(text: str) -> Manifest:
             "build it again",
             "schema_version",
         )
+    seal = document.pop("seal", None)
     manifest = read_as(Manifest, document, "")
     assert isinstance(manifest, Manifest)
+    require(isinstance(seal, str), "seal", "is missing; build the bundle again")
+    found = SEAL.search(text)
+    intact = found is not None and sealed(text[: found.start()] + NO_SEAL + text[found.end(1) + 1 :]) == text
+    require(intact, "seal", "is not that of this file, which was altered; copy or build the bundle again")
     return manifest
 
 
 def dump_manifest(manifest: Manifest) -> str:
-    """The JSON text of `manifest`: keys in the order of the contract, two spaces, a final newline."""
-    return json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """The JSON text of `manifest`: keys in the order of the contract, the seal, two spaces, a final newline."""
+    document = {**dataclasses.asdict(manifest), "seal": ""}
+    return sealed(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sealed(text: str) -> str:
+    """A manifest's JSON text whose seal is empty, with the seal it should have."""
+    before, _, after = text.rpartition(NO_SEAL)
+    seal = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f'{before}"seal": "{seal}"{after}'
 
 
 def read_as(kind: Any, value: Any, path: str) -> Any:

@@ -39,7 +39,7 @@ from edge_export.bench_plot import middle_run, pieces, plot_bench
 from edge_export.errors import BundleError, EdgeExportError, GenerationError, OutputError, UsageError
 from edge_export.progress import silent
 from runtime_py.generate import Request
-from runtime_py.manifest import load_manifest
+from runtime_py.manifest import dump_manifest, load_manifest
 from tests.runtime_py.test_manifest import MANIFEST
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -299,10 +299,10 @@ def test_what_is_no_bundle_is_refused_before_anything_starts(tmp_path, bundle, n
 
 def shorter(folder: Path, seconds: float) -> Path:
     """Make a bundle's model accept no more than `seconds`."""
-    path = folder / "manifest.json"
-    document = json.loads(path.read_text())
-    document["conditioning"]["seconds_max"] = seconds
-    path.write_text(json.dumps(document))
+    manifest = load_manifest(folder)
+    conditioning = dataclasses.replace(manifest.conditioning, seconds_max=seconds)
+    text = dump_manifest(dataclasses.replace(manifest, conditioning=conditioning))
+    (folder / "manifest.json").write_text(text)
     return folder
 
 

@@ -1,5 +1,6 @@
 """The command line through its own entry: exit codes, one clear line per error, nothing left behind."""
 
+import dataclasses
 import json
 import math
 import os
@@ -20,6 +21,7 @@ import soundfile
 from edge_export import cli
 from edge_export.cache import default_folder
 from runtime_py.bundle import open_bundle
+from runtime_py.manifest import dump_manifest, load_manifest
 
 PROMPT = "warm arpeggios on house beats 120BPM with drums effect"
 COMMANDS = (
@@ -141,15 +143,14 @@ def test_verify_and_inspect(edge_export, bundle):
     assert {check["stage"] for check in record["checks"]} >= {"tokenizer", "conditioner", "dit", "decoder"}
     shown = edge_export("inspect", bundle).out
     assert all(word in shown for word in ("cross_k", "global_cond", "1 x 64 x 16", "delegates", "pingpong", "44100"))
-    assert json.loads(edge_export("inspect", bundle, "--json").out)["schema_version"] == 2
+    assert json.loads(edge_export("inspect", bundle, "--json").out)["schema_version"] == 3
 
 
 def test_a_failed_proof_exits_with_its_own_code(edge_export, bundle, copy_of):
     folder = copy_of(bundle)
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["recipe"]["thresholds"]["dit"] = 200.0
-    path.write_text(json.dumps(manifest))
+    manifest = load_manifest(folder)
+    demanding = dataclasses.replace(manifest.recipe, thresholds={**manifest.recipe.thresholds, "dit": 200.0})
+    (folder / "manifest.json").write_text(dump_manifest(dataclasses.replace(manifest, recipe=demanding)))
     result = edge_export("verify", folder, "--json")
     assert result.code == 5
     assert "dit velocity" in result.error

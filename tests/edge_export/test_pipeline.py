@@ -187,8 +187,11 @@ def test_a_changed_sigma_is_noticed(built, copy_of):
     bundle = open_bundle(folder)
     sampler = bundle.manifest.sampler
     first, second, *rest = sampler.sigmas
-    reseal(bundle, sampler=dataclasses.replace(sampler, sigmas=(first, second * 0.999, *rest)))
+    reseal(bundle, sampler=dataclasses.replace(sampler, sigmas=(first, second - 5e-7, *rest)))
     assert not checks_of(folder)["sampler", "sigmas"].passed
+    reseal(bundle, sampler=dataclasses.replace(sampler, sigmas=(first, second * 0.999, *rest)))
+    with pytest.raises(BundleError, match="sigmas: are not those of 4 steps"):
+        checks_of(folder)
 
 
 @pytest.mark.parametrize(

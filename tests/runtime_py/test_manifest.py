@@ -1,6 +1,7 @@
 """The contract: it round-trips, and whatever breaks it is refused with the path of the offence."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from runtime_py.manifest import (
     dump_manifest,
     load_manifest,
     parse_manifest,
+    sealed,
 )
 
 HASH = "0123456789abcdef" * 4
@@ -68,7 +70,7 @@ MANIFEST = Manifest(
     conditioning=ConditioningSpec(tokens=64, seconds_min=0.0, seconds_max=256.0),
     latent=LatentSpec(shape=(64, 16), hop=2048, margin=3),
     audio=AudioSpec(sample_rate=44100, channels=2),
-    sampler=SamplerSpec(kind="pingpong", sigmas=(1.0, 0.5, 0.0), logsnr=(-6.0, 2.0)),
+    sampler=SamplerSpec(kind="pingpong", sigmas=(1.0, 0.8807970881462097, 0.0), logsnr=(-6.0, 2.0)),
     programs=(
         program("dit", (tensor("latent"), tensor("sigma", 1, (1,))), (tensor("velocity"),)),
         program("decoder", (tensor("latent"),), (tensor("audio", shape=(1, 2, 32768)),)),
@@ -92,11 +94,55 @@ def altered(path: str, value: Any) -> str:
         del place[last]
     else:
         place[last] = value
-    return json.dumps(document)
+    return resealed(document)
+
+
+def resealed(document: dict) -> str:
+    """JSON text with the seal that it should have: what is wrong with it is something else."""
+    return sealed(json.dumps({**document, "seal": ""}))
 
 
 def test_round_trip():
     assert parse_manifest(dump_manifest(MANIFEST)) == MANIFEST
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"position": 0', '"position": 00'),
+        ("44100", "48000"),
+        ('"steps": 2', '"steps": 3'),
+        ("\n}", "\n }"),
+        ('"seal": "', '"seal":  "'),
+    ],
+)
+def test_an_altered_manifest_is_noticed_even_where_the_contract_still_holds(old, new):
+    text = dump_manifest(MANIFEST)
+    assert old in text
+    with pytest.raises(ManifestError, match="seal: is not that of this file|not valid JSON"):
+        parse_manifest(text.replace(old, new))
+
+
+def test_two_swapped_inputs_are_noticed():
+    inputs = MANIFEST.programs[0].inputs
+    document = json.loads(dump_manifest(MANIFEST))
+    for spec, position in zip(document["programs"][0]["inputs"], reversed(range(len(inputs)))):
+        spec["position"] = position
+    with pytest.raises(ManifestError, match="seal: is not that of this file"):
+        parse_manifest(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def test_a_manifest_without_a_seal_is_refused():
+    document = json.loads(dump_manifest(MANIFEST))
+    del document["seal"]
+    with pytest.raises(ManifestError, match="seal: is missing"):
+        parse_manifest(json.dumps(document))
+
+
+def test_the_seal_is_sha256_of_the_file_with_an_empty_seal():
+    text = dump_manifest(MANIFEST)
+    seal = json.loads(text)["seal"]
+    assert hashlib.sha256(text.replace(seal, "").encode()).hexdigest() == seal
 
 
 def test_a_later_version_is_called_that_even_with_unknown_keys():
@@ -153,6 +199,8 @@ def test_a_later_version_is_called_that_even_with_unknown_keys():
         ("programs", [], "programs: is empty"),
         ("sampler.sigmas", [1.0, 1.0, 0.0], "must fall from 1 to 0"),
         ("sampler.sigmas", [0.9, 0.0], "must fall from 1 to 0"),
+        ("sampler.sigmas", [1.0, 0.5, 0.0], "sampler.sigmas: are not those of 2 steps from logSNR -6 to 2"),
+        ("sampler.logsnr", [-6.0, 3.0], "sampler.sigmas: are not those of 2 steps from logSNR -6 to 3"),
         ("sampler.kind", "euler", "expected 'pingpong'"),
         ("tokenizer.kind", "bpe", "sentencepiece-unigram"),
         ("schema_version", "1", "is not a version number"),
@@ -195,7 +243,7 @@ def test_a_program_that_takes_no_latent_has_no_window():
 def test_an_older_version_is_called_that_and_not_by_what_it_lacks(version):
     document = json.loads(dump_manifest(MANIFEST)) | {"schema_version": version, "dropped": 1}
     del document["latent"]["margin"], document["recipe"]["straight"]
-    with pytest.raises(ManifestError, match=r"schema_version: is 1: .*older.*build it again$") as caught:
+    with pytest.raises(ManifestError, match=rf"schema_version: is {version}: .*older.*build it again$") as caught:
         parse_manifest(json.dumps(document))
     assert "\n" not in str(caught.value)
 
@@ -252,7 +300,7 @@ def test_any_value_anywhere_is_read_or_refused_but_never_crashes(place, value):
         target = target[part]
     target[place[-1]] = value
     try:
-        manifest = parse_manifest(json.dumps(document))
+        manifest = parse_manifest(resealed(document))
     except BundleError as error:
         assert "manifest.json" in str(error)
     else:
