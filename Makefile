@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_PROMPT := warm arpeggios on house beats 120BPM
 
-.PHONY: setup demo test lint format bench clean
+.PHONY: setup demo test arm lint format bench fuzz clean
 
 setup: $(VENV)/.installed
 
@@ -24,6 +24,23 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n auto
+
+# Compiler and emulator for Arm, and a browser for the report; without them the tests that need one say so and skip.
+arm: setup
+	$(BIN)/edge-export device setup --on qemu --yes
+	command -v chromium >/dev/null || apt-get install -y chromium
+
+# A minute for each reader of files from strangers, in C++ and in Python.
+FUZZ_SECONDS ?= 60
+fuzz: setup
+	cd runtime_native && cmake --preset fuzz && cmake --build --preset fuzz
+	for noun in manifest tokenizer safetensors; do \
+	  mkdir -p build/native/fuzz/corpus-$$noun && \
+	  build/native/fuzz/fuzz-$$noun -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
+	    build/native/fuzz/corpus-$$noun || exit 1; \
+	done
+	$(BIN)/python -m pytest -q --hypothesis-seed=random tests/runtime_py/test_manifest.py \
+	  tests/runtime_py/test_record.py tests/runtime_py/test_tokenizer_fuzz.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_export import __version__
+from edge_export.device_cli import device_app
 from edge_export.errors import EdgeExportError, MissingDependency, OutputError, UsageError
 from edge_export.progress import Progress
 
@@ -86,6 +87,9 @@ def _version(wanted: bool) -> None:
     if wanted:
         print(f"edge-export {__version__}")
         raise typer.Exit
+
+
+app.add_typer(device_app)
 
 
 @app.callback()

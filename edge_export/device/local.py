@@ -1,0 +1,50 @@
+"""A run on this machine's own files: what the host and the emulator share. Nothing needs to be copied.
+
+It knows nothing of emulators; a command may have words before it.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge_export.device import process
+from edge_export.device.place import Finished, Heard, Parcel, named
+from edge_export.errors import DeviceError
+
+
+class LocalDesk:
+    """A folder here; `before` stands before every command, such as an emulator and its options."""
+
+    def __init__(self, label: str, folder: Path, before: tuple[str, ...] = ()) -> None:
+        self._label, self._folder, self._before = label, folder, before
+
+    @property
+    def folder(self) -> str:
+        return str(self._folder)
+
+    def at(self, parcel: Parcel) -> str:
+        return str(parcel.folder.absolute())
+
+    def run(self, argv: list[str], environment: dict[str, str], heard: Heard) -> Finished:
+        with named(self._label, "start the runner"):
+            done = process.follow([*self._before, *argv], heard, folder=self._folder, environment=environment)
+        return Finished(code=done.code, said=tuple(done.err.splitlines()))
+
+    def pull(self, name: str) -> bytes:
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            raise DeviceError(f"{self._label}: the runner ended well and left no {name}; rebuild it") from None
+
+
+@contextmanager
+def local_desk(label: str, *, keep: bool, before: tuple[str, ...] = ()) -> Iterator[LocalDesk]:
+    """A fresh folder among the temporary files, removed afterwards unless `keep`."""
+    folder = Path(tempfile.mkdtemp(prefix="edge-export-run-"))
+    try:
+        yield LocalDesk(label, folder, before)
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)

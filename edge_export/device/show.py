@@ -1,0 +1,54 @@
+"""What the device commands show: rich tables for people, plain records for machines. It prints nothing."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from edge_export.device.place import Seen
+from edge_export.device.run import DeviceRun
+from edge_export.report import table
+
+
+def stage_table(run: DeviceRun) -> Table:
+    """Time and memory of each stage of a record, as `edge-export run` shows its own."""
+    numbers = ("load ms", "runs", "per run ms", "total ms", "peak MB")
+    made = table(f"time on {run.label}", "stage", *numbers, right=numbers)
+    events: list[dict[str, Any]] = run.record["stages"]
+    for stage in dict.fromkeys(event["stage"] for event in events):
+        mine = [event for event in events if event["stage"] == stage]
+        load, runs = sum(event["load"] for event in mine), [event["run"] for event in mine]
+        total, peak = load + sum(runs), max((event.get("peak_rss_mb", 0.0) for event in mine), default=0.0)
+        values = (load * 1e3, len(runs), sum(runs) / len(runs) * 1e3, total * 1e3, peak)
+        made.add_row(stage, *(form.format(value) for form, value in zip(FORMS, values)))
+    whole = sum(event["load"] + event["run"] for event in events)
+    made.add_row("all", "", "", "", f"{whole * 1e3:.0f}", "")
+    return made
+
+
+FORMS = ("{:.0f}", "{}", "{:.1f}", "{:.0f}", "{:.0f}")
+
+
+def place_table(places: Iterable[Seen]) -> Table:
+    made = table("places", "--on", "what", "state")
+    for place in places:
+        made.add_row(place.where, place.what, "; ".join(place.lacks) if place.lacks else "ready")
+    return made
+
+
+def place_records(places: Iterable[Seen]) -> list[dict[str, Any]]:
+    return [{**asdict(place), "lacks": list(place.lacks), "ready": not place.lacks} for place in places]
+
+
+def run_record(run: DeviceRun) -> dict[str, Any]:
+    """The record without its tensors, which are large and nobody's to read."""
+    told = {key: value for key, value in run.record.items() if key != "tensors"}
+    return {
+        **told,
+        "label": run.label,
+        "runner_bytes": run.runner_bytes,
+        "bundle_bytes": run.bundle_bytes,
+        "kept": run.kept,
+        "notes": list(run.notes),
+    }

@@ -1,0 +1,50 @@
+#include "strict_json.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <set>
+#include <stdexcept>
+#include <vector>
+
+#include "errors.h"
+
+namespace edge {
+
+Json parse_json(const std::string& text) {
+  std::vector<std::set<std::string>> keys;
+  const auto watch = [&keys](int depth, Json::parse_event_t event, Json& parsed) {
+    using Event = Json::parse_event_t;
+    const bool opens = event == Event::object_start || event == Event::array_start;
+    if (opens && depth >= kMaxDepth) throw std::invalid_argument("nested more than 64 deep");
+    if (event == Event::object_start) keys.emplace_back();
+    if (event == Event::object_end) keys.pop_back();
+    if (event == Event::key && !keys.back().insert(parsed.get<std::string>()).second) {
+      throw std::invalid_argument("gives '" + parsed.get<std::string>() + "' twice");
+    }
+    return true;
+  };
+  try {
+    return Json::parse(text, watch);
+  } catch (const Json::exception& error) {
+    throw std::invalid_argument(error.what());
+  }
+}
+
+std::string read_file(const std::filesystem::path& path, uintmax_t most) {
+  std::error_code failed;
+  const uintmax_t size = std::filesystem::file_size(path, failed);
+  if (failed) throw BundleError("cannot read " + path.string() + ": " + failed.message() + "; check the path and its permissions");
+  if (size > most) {
+    throw BundleError(path.string() + " has " + std::to_string(size) + " bytes, more than " + std::to_string(most >> 20) +
+                      " MiB; rebuild the bundle");
+  }
+  std::string bytes(size, '\0');
+  std::ifstream file(path, std::ios::binary);
+  if (!file || !file.read(bytes.data(), static_cast<std::streamsize>(size))) {
+    throw BundleError("cannot read " + path.string() + ": " + std::strerror(errno) + "; check the path and its permissions");
+  }
+  return bytes;
+}
+
+}  // namespace edge
