@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_export import __version__
+from edge_export.compare_cli import compare
 from edge_export.device_cli import device_app
 from edge_export.errors import EdgeExportError, MissingDependency, OutputError, UsageError
 from edge_export.progress import Progress
@@ -90,6 +91,7 @@ def _version(wanted: bool) -> None:
 
 
 app.add_typer(device_app)
+app.command(epilog="Example: edge-export compare run.json bundle --report report.html")(compare)
 
 
 @app.callback()

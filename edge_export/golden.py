@@ -18,7 +18,6 @@ shapes, little-endian numbers, nothing that can run.
 """
 
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,9 @@ import numpy as np
 from edge_export.errors import BundleError
 from runtime_py.bundle import Bundle
 from runtime_py.engine import Tensors
-from runtime_py.generate import OpenProgram, Request, condition, decode, denoise, joined, latent_noise, step_sigmas
+from runtime_py.generate import OpenProgram, Request, condition, decode, denoise
 from runtime_py.manifest import Manifest
+from runtime_py.record import tensors_of
 from runtime_py.tokenizer import Prompt
 
 GOLDEN_FILE = "golden.safetensors"
@@ -47,20 +47,11 @@ class Golden:
 
 def record_golden(manifest: Manifest, reference: OpenProgram, request: Request, prompt: Prompt) -> Golden:
     """Run `request` on the reference, the whole clip decoded at once, and keep every stage's inputs and outputs."""
-    tensors: Tensors = {
-        "input_ids": prompt.ids[None],
-        "prompt_mask": prompt.mask[None],
-        "seconds": np.array([request.seconds], np.float32),
-        "sigmas": step_sigmas(manifest, request.steps),
-    }
-    tensors["noise"] = np.concatenate(list(islice(latent_noise(manifest, request.seed), len(tensors["sigmas"]) - 1)))
-    conditioning = condition(reference, request, prompt).tensors
-    steps = [event.tensors for event in denoise(manifest, reference, request, conditioning)]
-    latent = steps[-1]["clean"]
+    conditioned = condition(reference, request, prompt)
+    steps = list(denoise(manifest, reference, request, conditioned.tensors))
+    latent = steps[-1].tensors["clean"]
     pieces = decode(manifest, reference, latent, manifest.latent.samples, window=latent.shape[-1])
-    tensors |= {**conditioning, "latent": latent, "audio": joined(pieces)}
-    tensors |= {f"step_{name}": np.concatenate([step[name] for step in steps]) for name in ("latent", "velocity")}
-    return Golden(tensors=tensors)
+    return Golden(tensors=tensors_of(manifest, request, prompt, [conditioned, *steps, *pieces]))
 
 
 def write_golden(golden: Golden, path: Path) -> None:

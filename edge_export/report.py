@@ -3,8 +3,10 @@
 import math
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from edge_export.targets import Target
@@ -17,6 +19,7 @@ from runtime_py.manifest import Manifest, ProgramSpec
 from runtime_py.tokenizer import Prompt
 
 if TYPE_CHECKING:
+    from edge_export.compare import Comparison
     from edge_export.pipeline import Built
 
 MEGA = 1e6
@@ -79,9 +82,9 @@ def fact_table(manifest: Manifest) -> Table:
     return made
 
 
-def check_table(checks: Iterable[Check]) -> Table:
+def check_table(checks: Iterable[Check], against: str = "fp32 reference") -> Table:
     numbers = ("SNR dB", "max error", "log-mel dB", "needs dB")
-    made = table("against the fp32 reference, on equal inputs", "stage", "tensor", *numbers, "", right=numbers)
+    made = table(f"against the {against}, on equal inputs", "stage", "tensor", *numbers, "", right=numbers)
     for check in checks:
         made.add_row(
             check.stage,
@@ -169,3 +172,59 @@ def run_record(
         "seconds_first_audio": made.first_audio,
         "times": {stage: {"load": time.load, "runs": list(time.runs)} for stage, time in made.times.items()},
     }
+
+
+def comparison_record(comparison: "Comparison", source: str) -> dict[str, Any]:
+    """What `compare --json` prints of one record."""
+    facts = comparison.record.facts
+    first_step, failing = comparison.first_differing, comparison.first_failing
+    return {
+        "record": source,
+        "bundle": str(comparison.bundle.folder),
+        "against": comparison.against,
+        "passed": comparison.passed,
+        "margin_db": _finite(comparison.margin),
+        "device": asdict(facts.device),
+        "runtime": asdict(facts.runtime),
+        "recipe": facts.bundle.recipe,
+        "request": asdict(facts.request),
+        "inputs": facts.inputs,
+        "checks": [check_record(check) for check in comparison.checks],
+        "steps_snr_db": [_finite(value) for value in comparison.steps],
+        "drift_snr_db": [_finite(value) for value in comparison.drift],
+        "first_differing_step": first_step,
+        "first_failing_step": failing,
+        "stages": [asdict(stage) for stage in facts.stages],
+    }
+
+
+def matrix_table(comparisons: Iterable[tuple[str, "Comparison"]]) -> Table:
+    """One line for each record, in the order given."""
+    numbers = ("seed", "steps", "margin dB", "s", "MB")
+    made = table("records, the furthest off first", "record", "device", "recipe", "prompt", *numbers, "", right=numbers)
+    for source, comparison in comparisons:
+        facts = comparison.record.facts
+        verdict = "[green]ok[/green]" if comparison.passed else "[bold red]FAIL[/bold red]"
+        made.add_row(
+            escape(Path(source).name),
+            escape(facts.device.label or facts.device.cpu or facts.device.machine),
+            escape(facts.bundle.recipe),
+            escape(facts.request.prompt[:40]),
+            str(facts.request.seed),
+            str(facts.request.steps),
+            margin_text(comparison.margin),
+            f"{sum(stage.load + stage.run for stage in facts.stages):.2f}",
+            f"{max((stage.peak_rss_mb for stage in facts.stages), default=0):.0f}",
+            verdict,
+        )
+    return made
+
+
+def margin_text(margin: float) -> str:
+    """dB above the nearest threshold, in words where that is no number."""
+    return {math.inf: "equal", -math.inf: "broken"}.get(margin, f"{margin:+.1f}")
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: equal tensors have an SNR of null."""
+    return value if math.isfinite(value) else None

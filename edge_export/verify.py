@@ -72,15 +72,15 @@ def _tokenizer(bundle: Bundle, golden: Golden) -> Iterator[Check]:
     made = read_tokenizer(bundle).encode_prompt(bundle.manifest.golden.prompt, bundle.manifest.conditioning.tokens)
     for name, array in (("input_ids", made.ids), ("prompt_mask", made.mask)):
         equal = np.array_equal(array[None], golden[name])
-        yield _exact("tokenizer", name, golden[name], array[None], passed=equal)
+        yield exact("tokenizer", name, golden[name], array[None], passed=equal)
 
 
 def _noise(manifest: Manifest, golden: Golden) -> Iterator[Check]:
     draws = latent_noise(manifest, manifest.golden.seed)
     noise = np.concatenate([next(draws) for _ in range(manifest.golden.steps)])
-    yield _exact("noise", "noise", golden["noise"], noise, passed=max_error(golden["noise"], noise) <= NOISE_ERROR)
+    yield exact("noise", "noise", golden["noise"], noise, passed=max_error(golden["noise"], noise) <= NOISE_ERROR)
     schedule = step_sigmas(manifest, manifest.golden.steps)
-    yield _exact("sampler", "sigmas", golden["sigmas"], schedule, passed=np.array_equal(schedule, golden["sigmas"]))
+    yield exact("sampler", "sigmas", golden["sigmas"], schedule, passed=np.array_equal(schedule, golden["sigmas"]))
 
 
 def _conditioner(manifest: Manifest, golden: Golden, open_program: OpenProgram) -> Iterator[Check]:
@@ -121,27 +121,23 @@ def _decoder(manifest: Manifest, golden: Golden, latent: np.ndarray, open_progra
     yield _judge_audio(manifest, "run", golden["audio"], audio(latent))
 
 
-def _judge(manifest: Manifest, stage: str, tensor: str, reference: np.ndarray, actual: np.ndarray) -> Check:
-    threshold = manifest.recipe.thresholds.get(stage)
-    snr = snr_db(reference, actual)
-    passed = math.isfinite(max_error(reference, actual)) and (threshold is None or snr >= threshold)
-    return Check(
-        stage=stage,
-        tensor=tensor,
-        snr_db=snr,
-        max_error=max_error(reference, actual),
-        threshold_db=threshold,
-        passed=passed,
-    )
+def judge(stage: str, tensor: str, reference: np.ndarray, actual: np.ndarray, threshold: float | None) -> Check:
+    """Hold `actual` to an SNR of `threshold` dB at least; NaN never passes."""
+    snr, largest = snr_db(reference, actual), max_error(reference, actual)
+    passed = math.isfinite(largest) and (threshold is None or snr >= threshold)
+    return Check(stage=stage, tensor=tensor, snr_db=snr, max_error=largest, threshold_db=threshold, passed=passed)
 
 
-def _judge_audio(manifest: Manifest, stage: str, reference: np.ndarray, actual: np.ndarray) -> Check:
-    judged = _judge(manifest, stage, "audio", reference, actual)
-    distance = log_mel_distance(reference, actual, manifest.audio.sample_rate)
-    return dataclasses.replace(judged, log_mel_db=distance)
+def judge_audio(
+    stage: str, reference: np.ndarray, actual: np.ndarray, sample_rate: int, threshold: float | None
+) -> Check:
+    """The same of audio [channels, samples], with the distance of the log-mel spectra."""
+    judged = judge(stage, "audio", reference, actual, threshold)
+    return dataclasses.replace(judged, log_mel_db=log_mel_distance(reference, actual, sample_rate))
 
 
-def _exact(stage: str, tensor: str, reference: np.ndarray, actual: np.ndarray, *, passed: bool) -> Check:
+def exact(stage: str, tensor: str, reference: np.ndarray, actual: np.ndarray, *, passed: bool) -> Check:
+    """What must be right to the last bit, or to a bound of its own."""
     return Check(
         stage=stage,
         tensor=tensor,
@@ -150,3 +146,11 @@ def _exact(stage: str, tensor: str, reference: np.ndarray, actual: np.ndarray, *
         threshold_db=None,
         passed=passed,
     )
+
+
+def _judge(manifest: Manifest, stage: str, tensor: str, reference: np.ndarray, actual: np.ndarray) -> Check:
+    return judge(stage, tensor, reference, actual, manifest.recipe.thresholds.get(stage))
+
+
+def _judge_audio(manifest: Manifest, stage: str, reference: np.ndarray, actual: np.ndarray) -> Check:
+    return judge_audio(stage, reference, actual, manifest.audio.sample_rate, manifest.recipe.thresholds.get(stage))
