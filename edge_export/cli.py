@@ -180,11 +180,14 @@ def run(
         Path | None, typer.Option(metavar="DIR", help="The checkpoint for --engine reference.")
     ] = None,
     threads: ThreadsOption = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write what `compare` reads: times, and every tensor.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Play a prompt through a bundle and write a WAV, or several."""
     from edge_export import report
-    from runtime_py.audio import write_wav
+    from runtime_py.audio import replace_file, write_wav
     from runtime_py.bundle import open_bundle
     from runtime_py.generate import (
         Request,
@@ -197,11 +200,14 @@ def run(
         pieces,
         read_tokenizer,
     )
+    from runtime_py.record import dump_record, record_of, tensors_of
 
     prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a shell may pass any bytes
     outs = _numbered(out, count)
-    _check_outputs(*outs, bundle=bundle)
+    _check_outputs(*outs, *([record] if record else []), bundle=bundle)
     _check_threads(threads)
+    if record is not None and (count > 1 or record.absolute() == out.absolute()):
+        raise UsageError("--record is of one clip, in a file of its own; leave --count out, or name another file")
     if plot is not None:
         from edge_export.plots import plot_audio, require_plots
 
@@ -228,9 +234,23 @@ def run(
             todo = pieces(manifest, request, window=window, conditioned=number > 0)
             said = [f"{path.name}: {piece}" for piece in todo] if count > 1 else todo
             events = generate(manifest, programs, played, encoded, conditioning=conditioning, window=window)
-            made = collect(_watched(events, heard, said))
+            kept = list(_watched(events, heard, said)) if record else _watched(events, heard, said)
+            made = collect(kept)
             conditioning = conditioning or made.conditioning
             wav = write_wav(path, made.audio, manifest.audio.sample_rate, float32=float32)
+            if record is not None:
+                told = record_of(
+                    opened,
+                    played,
+                    kept,
+                    tensors_of(manifest, played, encoded, kept),
+                    wav=wav,
+                    float32=float32,
+                    engine=engine or manifest.backend,
+                    threads=threads,
+                    version=__version__,
+                )
+                replace_file(record, dump_record(told).encode())
             clips.append(made)
             records.append(report.run_record(manifest, played, encoded, made, wav, engine))
             if wav.clipped:
@@ -241,11 +261,11 @@ def run(
     if as_json:
         _print_json(records if count > 1 else records[0])
         return
-    for record, made in zip(records, clips):
+    for shown, made in zip(records, clips):
         _print(report.time_table(made))
-        length = record["samples"] / manifest.audio.sample_rate
+        length = shown["samples"] / manifest.audio.sample_rate
         heard_after = f"first audio after {made.first_audio:.2f} s"
-        print(f"Wrote {record['out']}: {length:.3f} s, peak {record['peak']:.2f}, {heard_after}")
+        print(f"Wrote {shown['out']}: {length:.3f} s, peak {shown['peak']:.2f}, {heard_after}")
 
 
 @app.command(epilog="Example: edge-export verify bundle --json")

@@ -34,6 +34,7 @@ from runtime_py.bundle import Bundle
 from runtime_py.engine import Tensors
 from runtime_py.errors import MissingDependency
 from runtime_py.generate import (
+    Event,
     OpenProgram,
     Request,
     bundle_programs,
@@ -216,7 +217,7 @@ def _expected(
     total = 2 + steps * (2 if free else 1)
     with _programs(bundle, against, checkpoint) as (open_program, window):
         programs = kept_loaded(open_program)
-        events = []
+        events: list[Event] = []
         for event in replay(manifest, programs, record.tensors, samples=samples, window=window):
             heard(f"{event.stage}, {event.index} of {event.count}", min(len(events), total), total)
             events.append(event)

@@ -75,7 +75,7 @@ def compare(
         comparison = results[0][1]
         _print(show.check_table(comparison.checks, named(comparison.against)))
         for line in _steps(comparison):
-            print(line)
+            typer.echo(line)
     if not matrix:
         refuse_failures(results[0][1])
     failed = [source for source, comparison in results if not comparison.passed]

@@ -287,8 +287,8 @@ def record_of(
     events: Iterable[Event],
     tensors: Tensors,
     *,
-    engine_version: str,
     version: str,
+    engine: str = "",
     inputs: str = "own",
     label: str = "",
     threads: int | None = None,
@@ -300,7 +300,7 @@ def record_of(
     return Record(
         facts=Facts(
             record_version=RECORD_VERSION,
-            runtime=Runtime(name="runtime_py", version=version, engine=manifest.backend, engine_version=engine_version),
+            runtime=_runtime(version, engine or manifest.backend),
             bundle=played(bundle),
             device=this_device(label, threads),
             request=Asked(
@@ -325,6 +325,19 @@ def record_of(
         tensors=tensors,
         wav=None if wav is None else _wav(wav, manifest.audio.sample_rate, float32),
     )
+
+
+def _runtime(version: str, engine: str) -> Runtime:
+    """This runtime; the engine's version is that of its package."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    packages = {"litert": "ai-edge-litert", "reference": "torch"}
+    try:
+        found = version_of(packages.get(engine, engine))
+    except PackageNotFoundError:
+        found = ""
+    return Runtime(name="runtime_py", version=version, engine=engine, engine_version=found)
 
 
 def played(bundle: Bundle) -> Played:

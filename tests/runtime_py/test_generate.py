@@ -127,7 +127,7 @@ def test_events_follow_the_data_and_conditioning_goes_by_name():
         ("decoder", 1, 1),
     ]
     assert set(program.seen[1]) == {"latent", "sigma", "cross_k", "global_cond"}
-    assert [float(inputs["sigma"][0]) for inputs in program.seen[1:3]] == [1.0, 0.5]
+    assert [float(inputs["sigma"][0]) for inputs in program.seen[1:3]] == list(MANIFEST.sampler.sigmas[:2])
     assert np.array_equal(program.seen[3]["latent"], events[2].tensors["clean"])
 
 
@@ -167,7 +167,7 @@ def test_other_step_counts_use_the_same_range_of_logsnr():
     schedule = step_sigmas(MANIFEST, 8)
     assert len(schedule) == 9
     assert schedule[1] == pytest.approx(1 / (1 + np.exp(-5)), abs=1e-6)
-    assert np.array_equal(step_sigmas(MANIFEST, None), np.array([1, 0.5, 0], np.float32))
+    assert np.array_equal(step_sigmas(MANIFEST, None), np.array(MANIFEST.sampler.sigmas, np.float32))
 
 
 # Windows

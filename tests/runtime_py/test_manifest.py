@@ -119,7 +119,7 @@ def test_round_trip():
 def test_an_altered_manifest_is_noticed_even_where_the_contract_still_holds(old, new):
     text = dump_manifest(MANIFEST)
     assert old in text
-    with pytest.raises(ManifestError, match="seal: is not that of this file|not valid JSON"):
+    with pytest.raises(ManifestError, match=r"seal: is not that of this file|not valid JSON"):
         parse_manifest(text.replace(old, new))
 
 
