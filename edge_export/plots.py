@@ -29,17 +29,35 @@ def plot_audio(path: Path, audio: np.ndarray, sample_rate: int, title: str) -> N
     Raises:
         OutputError: the ending is no picture format, or the file cannot be written.
     """
+    try:
+        picture = audio_picture(audio, sample_rate, title, path.suffix.removeprefix("."))
+    except ValueError as error:
+        raise OutputError(f"cannot write the picture {path}: {error}; choose another --plot") from error
+    replace_file(path, picture)
+
+
+def audio_picture(
+    audio: np.ndarray,
+    sample_rate: int,
+    title: str,
+    format: str,
+    *,
+    size: tuple[float, float] = (10, 5.5),
+    dpi: int = 120,
+) -> bytes:
+    """The bytes of that picture, `size` in inches; ValueError when matplotlib does not know the format."""
     require_plots()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 5.5), dpi=120, layout="constrained")
+    figure = Figure(figsize=size, dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     seconds = np.arange(audio.shape[1]) / sample_rate
     for channel, name in zip(audio, ("left", "right") if len(audio) == 2 else ("",) * len(audio)):
         above.plot(seconds, channel, linewidth=0.3, label=name, alpha=0.8)
-    above.set_title(_shown(title), parse_math=False)  # a prompt may hold dollar signs
+    if title:
+        above.set_title(_shown(title), parse_math=False)  # a prompt may hold dollar signs
     above.set(ylabel="full scale", ylim=(-1, 1), xlim=(0, audio.shape[1] / sample_rate))
     if len(audio) == 2:
         above.legend(loc="upper right")
@@ -47,13 +65,10 @@ def plot_audio(path: Path, audio: np.ndarray, sample_rate: int, title: str) -> N
     below.set(xlabel="seconds", ylabel="Hz", yscale="log", ylim=(LOWEST_HZ, sample_rate / 2))
     below.set_xlim(0, audio.shape[1] / sample_rate)
     picture = BytesIO()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph")  # the title's: drawn as boxes where the font lacks them
-            figure.savefig(picture, format=path.suffix.removeprefix("."))
-    except ValueError as error:
-        raise OutputError(f"cannot write the picture {path}: {error}; choose another --plot") from error
-    replace_file(path, picture.getvalue())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # the title's: drawn as boxes where the font lacks them
+        figure.savefig(picture, format=format)
+    return picture.getvalue()
 
 
 def _shown(title: str) -> str:

@@ -89,7 +89,7 @@ def check_table(checks: Iterable[Check], against: str = "fp32 reference") -> Tab
         made.add_row(
             check.stage,
             check.tensor,
-            "equal" if check.snr_db == math.inf else f"{check.snr_db:.1f}",
+            snr_text(check.snr_db),
             f"{check.max_error:.1e}",
             "" if check.log_mel_db is None else f"{check.log_mel_db:.2f}",
             "" if check.threshold_db is None else f"{check.threshold_db:g}",
@@ -218,6 +218,11 @@ def matrix_table(comparisons: Iterable[tuple[str, "Comparison"]]) -> Table:
             verdict,
         )
     return made
+
+
+def snr_text(snr_db: float) -> str:
+    """dB, or in words where tensors are equal or hold no number."""
+    return {math.inf: "equal", -math.inf: "none"}.get(snr_db, f"{snr_db:.1f}")
 
 
 def margin_text(margin: float) -> str:

@@ -1,0 +1,175 @@
+"""The page of a comparison: verdict, sound, pictures, times, in one HTML file that needs no network.
+
+It shows what `edge_export.compare` found, and judges nothing. jinja2 and matplotlib are imported when a page is
+asked for.
+"""
+
+import math
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from edge_export import __version__
+from edge_export.compare import Comparison, named
+from edge_export.errors import MissingDependency
+from edge_export.plots import audio_picture
+from edge_export.report import margin_text, snr_text
+from runtime_py.audio import replace_file, wav_bytes
+
+HEARD = 12
+"""So many records get players and pictures; a page with more would be too large for a phone."""
+
+
+def require_report() -> None:
+    """MissingDependency when jinja2 or matplotlib is not installed: asked before anything is compared, not after."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
+    if missing:
+        raise MissingDependency(f"reports need {' and '.join(missing)}: pip install 'edge-export[report]'")
+
+
+def write_report(path: Path, results: Sequence[tuple[str, Comparison]]) -> None:
+    """Write the page of `results`, (source, comparison) in the order to be shown.
+
+    Raises:
+        OutputError: the file cannot be written.
+        MissingDependency: jinja2 or matplotlib is not installed.
+    """
+    replace_file(path, report_html(results).encode())
+
+
+def report_html(results: Sequence[tuple[str, Comparison]]) -> str:
+    """The page as text."""
+    require_report()
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    page = Environment(
+        loader=PackageLoader("edge_export"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page.filters |= {"snr": snr_text, "error": lambda error: f"{error:.1e}" if math.isfinite(error) else "no number"}
+    failed = sum(not comparison.passed for _, comparison in results)
+    return page.get_template("compare.html.j2").render(
+        passed=not failed,
+        verdict=_verdict(not failed),
+        title=Path(results[0][0]).name if len(results) == 1 else f"{len(results)} records",
+        summary=_summary(results, failed),
+        sections=[_section(source, made, heard=index < HEARD) for index, (source, made) in enumerate(results)],
+        version=__version__,
+    )
+
+
+def _verdict(passed: bool) -> str:
+    return "OK" if passed else "FAIL"
+
+
+def _summary(results: Sequence[tuple[str, Comparison]], failed: int) -> str:
+    if len(results) > 1:
+        return f"{len(results) - failed} of {len(results)} records hold what their recipes demand."
+    comparison = results[0][1]
+    if not failed:
+        return f"Every stage holds what its recipe demands against the {named(comparison.against)}."
+    names = ", ".join(f"{check.stage} {check.tensor}" for check in comparison.checks if not check.passed)
+    return f"Too far from the {named(comparison.against)}: {names}."
+
+
+def _section(source: str, comparison: Comparison, *, heard: bool) -> dict[str, Any]:
+    facts = comparison.record.facts
+    sounds = list(_sounds(comparison)) if heard and comparison.steps else []
+    times = list(_times(comparison))
+    return {
+        "source": Path(source).name,
+        "passed": comparison.passed,
+        "verdict": _verdict(comparison.passed),
+        "device": facts.device.label or facts.device.cpu or facts.device.machine,
+        "recipe": facts.bundle.recipe,
+        "prompt": facts.request.prompt,
+        "seed": facts.request.seed,
+        "steps": facts.request.steps,
+        "margin": margin_text(comparison.margin),
+        "seconds": f"{sum(time['total'] for time in times) / 1e3:.2f}",
+        "peak": f"{max((time['peak'] for time in times), default=0):.0f}",
+        "facts": list(_facts(comparison)),
+        "features": " ".join(facts.device.cpu_features),
+        "against": named(comparison.against),
+        "checks": comparison.checks,
+        "sounds": sounds,
+        "silent": f"Players and pictures are of the {HEARD} records that are furthest off."
+        if comparison.steps
+        else "The record holds NaN or infinity: there is no sound to compare.",
+        "error": _error_over_steps(comparison),
+        "times": times,
+    }
+
+
+def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    facts = comparison.record.facts
+    device, asked = facts.device, facts.request
+    yield "prompt", asked.prompt
+    yield "request", f"{asked.seconds:g} s, seed {asked.seed}, {asked.steps} steps"
+    if facts.inputs == "golden":
+        yield "inputs", "every stage got the golden vectors' own inputs"
+    yield "device", f"{device.label}: {device.cpu}" if device.label and device.cpu else device.label or device.cpu
+    yield "system", f"{device.system}, {device.machine}, {device.threads} of {device.cores} cores"
+    yield (
+        "runtime",
+        f"{facts.runtime.name} {facts.runtime.version}, {facts.runtime.engine} {facts.runtime.engine_version}",
+    )
+    yield "bundle", f"{facts.bundle.model}, {facts.bundle.backend}, {facts.bundle.recipe}"
+    yield "manifest", f"sha256 {facts.bundle.manifest_sha256}"
+    if comparison.first_differing is not None:
+        yield "first differing step", f"{comparison.first_differing} of {len(comparison.steps)}"
+    if comparison.first_failing is not None:
+        yield "first failing step", f"{comparison.first_failing} of {len(comparison.steps)}"
+
+
+def _sounds(comparison: Comparison) -> Iterator[dict[str, str]]:
+    """The device's sound and the truth's."""
+    rate = comparison.bundle.manifest.audio.sample_rate
+    device = comparison.record.facts.device
+    for name, audio in (
+        (f"Device: {device.label or device.cpu or device.machine}", comparison.record.tensors["audio"]),
+        (f"Held against: {named(comparison.against)}", comparison.expected["audio"]),
+    ):
+        picture = audio_picture(audio, rate, "", "png", size=(7, 4.5), dpi=100)
+        yield {
+            "name": name,
+            "wav": _data("audio/wav", wav_bytes(audio, rate)),
+            "picture": _data("image/png", picture),
+        }
+
+
+def _error_over_steps(comparison: Comparison) -> str:
+    if not comparison.steps:
+        return ""
+    from edge_export.compare_plot import steps_picture
+
+    return _data("image/svg+xml", steps_picture(comparison))
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(content).decode('ascii')}"
+
+
+def _times(comparison: Comparison) -> Iterator[dict[str, Any]]:
+    """Milliseconds and MB of each stage, and its share of the slowest one's time."""
+    by_stage = [
+        (stage, list(events)) for stage, events in groupby(comparison.record.facts.stages, lambda event: event.stage)
+    ]
+    totals = [sum(event.load + event.run for event in events) * 1e3 for _, events in by_stage]
+    for (stage, events), total in zip(by_stage, totals):
+        yield {
+            "stage": stage,
+            "load": sum(event.load for event in events) * 1e3,
+            "runs": len(events),
+            "run": sum(event.run for event in events) * 1e3 / len(events),
+            "total": total,
+            "peak": max(event.peak_rss_mb for event in events),
+            "share": total / max(totals) if max(totals) else 0.0,
+        }
