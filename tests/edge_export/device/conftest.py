@@ -1,54 +1,18 @@
-"""A phone that is a folder, a runner that is a script, and the command line that meets them."""
+"""A phone that is a folder, and a runner that is a script."""
 
 import os
 import shlex
-import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from edge_export import cli
 from edge_export.device.place import Parcel
 from edge_export.device.runner import HERE, Runner
 from runtime_py.bundle import sha256_of
 
 HERE_FOLDER = Path(__file__).parent
-NO_SKIP = bool(os.environ.get("EDGE_EXPORT_NO_SKIP"))
-
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line of error, and the proof that it is one and no traceback."""
-        lines = [line for line in self.err.splitlines() if line.startswith("edge-export: error: ")]
-        assert len(lines) == 1, self.err
-        assert "Traceback" not in self.err
-        return lines[0]
-
-
-@pytest.fixture
-def edge_export(monkeypatch, capfd) -> Callable[..., Result]:
-    """Runs a command in this process."""
-
-    def run(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["edge-export", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as leaving:
-            code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-        captured = capfd.readouterr()
-        return Result(code=code, out=captured.out, err=captured.err)
-
-    return run
+USER_DEVICES = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "edge-export", "device")
 
 
 @pytest.fixture
@@ -139,14 +103,21 @@ def stand_in(runner, monkeypatch) -> Runner:
 
 
 @pytest.fixture
-def need() -> Callable[..., None]:
-    """Skips, saying why, when a command is missing; where everything is installed it fails instead."""
+def arm(need, own_caches, tmp_path, monkeypatch) -> None:
+    """What `device setup --on qemu` brought for this user, runners it built included, beside this run's own caches."""
+    from edge_export.device.setup import lacking
 
-    def need(*commands: str) -> None:
-        lacking = [command for command in commands if shutil.which(command) is None]
-        if lacking and NO_SKIP:
-            pytest.fail(f"{', '.join(lacking)} must be installed here: edge-export device setup")
-        if lacking:
-            pytest.skip(f"{', '.join(lacking)} is not installed: edge-export device setup")
-
-    return need
+    need("aarch64-linux-gnu-g++", "qemu-aarch64-static", "cmake", "ninja")
+    cache = tmp_path / "xdg" / "edge-export"
+    cache.mkdir(parents=True)
+    for name in ("programs", "weights", "checkpoints"):
+        folder = own_caches / "edge-export" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (cache / name).symlink_to(folder)
+    USER_DEVICES.mkdir(parents=True, exist_ok=True)
+    (cache / "device").symlink_to(USER_DEVICES)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
+    lacks = lacking("qemu")
+    if lacks:
+        said = f"{', '.join(lacks)}: edge-export device setup --on qemu"
+        (pytest.fail if os.environ.get("EDGE_EXPORT_NO_SKIP") else pytest.skip)(said)
