@@ -84,8 +84,11 @@ def _box_muller(uniform: np.ndarray) -> np.ndarray:
     """Box and Muller (1958) on blocks of 16: the first 8 give the radius, the last 8 the angle.
 
     radius = sqrt(-2 ln(1 - u)), angle = 2 pi u'; the block becomes 8 radius cos(angle), 8 radius sin(angle).
+    Logarithm, sine and cosine are taken in double precision and rounded to float32 once, where every mathematical
+    library agrees: in float32 they differ in the last bit, and an int8 network makes another sound of that.
     """
     radius_part, angle_part = uniform.reshape(-1, 2, BLOCK // 2).swapaxes(0, 1)
-    radius = np.sqrt(np.float32(-2) * np.log(np.float32(1) - radius_part))
-    angle = np.float32(2 * math.pi) * angle_part
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)
+    radius = np.sqrt(-2 * np.log((np.float32(1) - radius_part).astype(np.float64))).astype(np.float32)
+    angle = (np.float32(2 * math.pi) * angle_part).astype(np.float64)
+    turned = (radius * wave(angle).astype(np.float32) for wave in (np.cos, np.sin))
+    return np.stack(list(turned), axis=1).reshape(-1)

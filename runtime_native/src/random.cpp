@@ -11,13 +11,14 @@ constexpr size_t kBlock = 16, kHalf = kBlock / 2;
 constexpr uint64_t kMaxSeed = 0xFFFFFFFF;
 constexpr double kPi = 3.14159265358979323846;
 
-// Box and Muller (1958) on a block of 16: the first 8 give the radius, the last 8 the angle.
+// Box and Muller (1958) on a block of 16: the first 8 give the radius, the last 8 the angle. Logarithm, sine and cosine
+// are taken in double precision and rounded to float once, where every mathematical library agrees.
 void box_muller(float* block) {
   for (size_t index = 0; index < kHalf; ++index) {
-    const float radius = std::sqrt(-2.0f * std::log(1.0f - block[index]));
-    const float angle = static_cast<float>(2 * kPi) * block[index + kHalf];
-    block[index] = radius * std::cos(angle);
-    block[index + kHalf] = radius * std::sin(angle);
+    const auto radius = static_cast<float>(std::sqrt(-2.0 * std::log(static_cast<double>(1.0f - block[index]))));
+    const double angle = static_cast<float>(2 * kPi) * block[index + kHalf];
+    block[index] = radius * static_cast<float>(std::cos(angle));
+    block[index + kHalf] = radius * static_cast<float>(std::sin(angle));
   }
 }
 
