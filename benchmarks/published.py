@@ -29,6 +29,7 @@ BACKENDS = ("litert", "executorch")
 OURS, PUBLIC = "int8-dynamic", "int8-dit"
 THREADS = 2
 SHORT = 7.0
+PROMPT = "warm arpeggios on house beats 120BPM"
 MEGA = 1e6
 
 Record = dict[str, Any]
@@ -67,6 +68,8 @@ def plan(work: Path, runs: int) -> dict[str, Callable[[], Record]]:
         todo[f"7 s {backend}"] = lambda a=ours, b=public: compare(a, str(b), SHORT, runs, None)
         todo[f"whole clip {backend}"] = lambda a=ours, b=public: compare(a, str(b), whole(a), runs, None)
         todo[f"roof {backend}"] = lambda a=ours: roof(a, checkpoint)
+    native = {recipe: work / f"executorch-{recipe}" for recipe in (OURS, PUBLIC)}
+    todo["7 s native executorch"] = lambda: play_native(native, runs)
     ours = work / f"litert-{OURS}"
     todo["whole clip eager"] = lambda: compare(ours, "reference", whole(ours), runs, checkpoint)
     return todo
@@ -119,6 +122,24 @@ def compare(bundle: Path, against: str, seconds: float, runs: int, checkpoint: P
     return bench_record(measure(request, silent))
 
 
+def play_native(bundles: dict[str, Path], runs: int) -> Record:
+    """The native runner on this machine, the bundles in turns: by recipe, seconds and peak memory of every run."""
+    options = ["--on", "host", "--threads", str(THREADS), "--seconds", str(SHORT), "--prompt", PROMPT, "--json"]
+    made: Record = {recipe: {"seconds": [], "peak_rss_mb": []} for recipe in bundles}
+    for _ in range(runs):
+        for recipe, bundle in bundles.items():
+            said = subprocess.run(
+                [sys.executable, "-m", "edge_export", "device", "run", str(bundle), *options],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                check=True,
+            )
+            stages = json.loads(said.stdout)["stages"]
+            made[recipe]["seconds"].append(sum(stage["load"] + stage["run"] for stage in stages))
+            made[recipe]["peak_rss_mb"].append(max(stage["peak_rss_mb"] for stage in stages))
+    return made
+
+
 def whole(bundle: Path) -> float:
     return load_manifest(bundle).seconds_limit
 
@@ -152,6 +173,7 @@ def summary(raw: Record) -> Record:
         "roof_fraction_executorch": raw["roof executorch"]["fraction"],
         "peak_rss_mb": peaks["litert"],
         "peak_rss_mb_executorch": peaks["executorch"],
+        "peak_rss_mb_executorch_native": statistics.median(raw["7 s native executorch"][OURS]["peak_rss_mb"]),
         "bundle_mb": max(each["made_mb"] - each["golden_mb"] for each in builds),
         "golden_mb": max(each["golden_mb"] for each in builds),
         "build_seconds": max(each["seconds"] for each in builds),
