@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base64.h"
 #include "errors.h"
 #include "sha256.h"
 
@@ -12,25 +13,14 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kRecordVersion = 1;
 
-std::string base64(const std::vector<uint8_t>& bytes) {
-  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t start = 0; start < bytes.size(); start += 3) {
-    const size_t left = std::min<size_t>(3, bytes.size() - start);
-    uint32_t group = 0;
-    for (size_t index = 0; index < 3; ++index) group = group << 8 | (index < left ? bytes[start + index] : 0u);
-    for (size_t digit = 0; digit < 4; ++digit) {
-      text += digit <= left ? kDigits[group >> (18 - 6 * digit) & 63] : '=';
-    }
-  }
-  return text;
+std::string_view view(const std::vector<uint8_t>& bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 Json tensors_json(const Tensors& tensors) {
   Json document = Json::object();
   for (const auto& [name, tensor] : tensors) {
-    document[name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data", base64(tensor.bytes)}};
+    document[name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data", to_base64(view(tensor.bytes))}};
   }
   return document;
 }

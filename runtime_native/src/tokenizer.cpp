@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <unordered_set>
 
+#include "base64.h"
 #include "errors.h"
 #include "strict_json.h"
 
@@ -72,21 +73,9 @@ bool is_utf8(std::string_view data) { return utf8(data) == data; }
 uint32_t offset_of(uint32_t unit) { return unit >> 10 << ((unit & 1u << 9) >> 6); }
 
 std::string decoded_base64(const std::string& text) {
-  require(text.size() % 4 == 0, "charsmap", "is not base64");
-  std::string bytes;
-  uint32_t group = 0;
-  for (size_t index = 0; index < text.size(); ++index) {
-    static const std::string kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const size_t digit = kDigits.find(text[index]);
-    const bool padding = text[index] == '=' && (index + 1 == text.size() || (index + 2 == text.size() && text[index + 1] == '='));
-    require(digit != std::string::npos || padding, "charsmap", "is not base64");
-    group = group << 6 | (padding ? 0u : static_cast<uint32_t>(digit));
-    if (index % 4 != 3) continue;
-    for (int shift = 16; shift >= 0; shift -= 8) bytes += static_cast<char>(group >> shift & 0xFF);
-    group = 0;
-  }
-  for (size_t index = text.size(); index > 0 && text[index - 1] == '='; --index) bytes.pop_back();
-  return bytes;
+  const auto bytes = from_base64(text);
+  require(bytes.has_value(), "charsmap", "is not base64");
+  return *bytes;
 }
 
 const Json& member(const Json& document, const std::string& key, Json::value_t type, const char* expected) {

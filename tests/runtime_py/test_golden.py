@@ -1,6 +1,7 @@
 """The runtime replays the golden fixtures, which hold for the runtimes in every language."""
 
 import base64
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -46,6 +47,7 @@ def test_a_seed_becomes_torchs_noise(case):
         assert len(made) == math.prod(draw["shape"]) and len(draw["first"]) == len(draw["last"]) == min(8, len(made))
         np.testing.assert_allclose(made[:8], draw["first"], rtol=0, atol=tolerance)
         np.testing.assert_allclose(made[-8:], draw["last"], rtol=0, atol=tolerance)
+        assert hashlib.sha256(made.astype("<f4").tobytes()).hexdigest() == draw["sha256"]
 
 
 @each("sigmas", "steps")
