@@ -12,6 +12,7 @@
 namespace edge {
 
 Json parse_json(const std::string& text) {
+  if (text.compare(0, 3, "\xef\xbb\xbf") == 0) throw std::invalid_argument("begins with a byte order mark");
   std::vector<std::set<std::string>> keys;
   const auto watch = [&keys](int depth, Json::parse_event_t event, Json& parsed) {
     using Event = Json::parse_event_t;

@@ -215,7 +215,7 @@ bool check_manifest(const fs::path& file) {
     parse_manifest(read_file(file, kMostBytes));
     std::cout << "ok\n";
     return true;
-  } catch (const std::exception& error) {
+  } catch (const Error& error) {  // a reader throws nothing else
     std::cout << error.what() << "\n";
     return false;
   }
