@@ -27,6 +27,8 @@ Json parse_json(const std::string& text) {
   };
   try {
     return Json::parse(text, watch);
+  } catch (const Json::parse_error& error) {  // its own words repeat the file's bytes, which may be no text
+    throw std::invalid_argument("does not go on as JSON at byte " + std::to_string(error.byte));
   } catch (const Json::exception& error) {
     throw std::invalid_argument(error.what());
   }

@@ -34,7 +34,10 @@ def seeds() -> dict[str, dict[str, bytes]]:
             "charsmap": TINY.charsmap,
             "text": TEXT.encode("utf-8", "surrogatepass"),
         },
-        "safetensors": {"golden.safetensors": save(tensors, metadata={"prompt": "birds"}), "empty.safetensors": save({})},
+        "safetensors": {
+            "golden.safetensors": save(tensors, metadata={"prompt": "birds"}),
+            "empty.safetensors": save({}),
+        },
     }
 
 

@@ -1,0 +1,129 @@
+"""C++ takes the manifests that Python takes, and refuses the others in one line, at the same place of the document."""
+
+import json
+
+import pytest
+
+from runtime_py.errors import BundleError
+from runtime_py.manifest import SCHEMA_VERSION, dump_manifest, parse_manifest
+from tests.runtime_native.seeds import seeds
+from tests.runtime_py import test_manifest as python
+from tests.runtime_py.test_manifest import MANIFEST, altered, resealed
+
+
+def cases_of(test) -> list[tuple]:
+    """What a test of Python's reader is parametrized with: the lists are one and the same."""
+    return list(test.pytestmark[0].args[1])
+
+
+BROKEN = cases_of(python.test_a_broken_contract_is_refused_with_its_path)
+UNSEALED = cases_of(python.test_an_altered_manifest_is_noticed_even_where_the_contract_still_holds)
+NO_MANIFEST = cases_of(python.test_what_is_no_manifest_is_refused)
+WINDOWS = cases_of(python.test_a_window_is_the_whole_clip_or_wider_than_its_margins)
+OTHER_WINDOWS = cases_of(python.test_another_window_is_refused)
+
+
+@pytest.fixture
+def answers(edge_replay, tmp_path):
+    """What edge-replay makes of each of these texts, a line for each."""
+
+    def answers(*texts: str | bytes) -> list[str]:
+        files = [tmp_path / f"{index}.json" for index in range(len(texts))]
+        for file, text in zip(files, texts, strict=True):
+            file.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+        done = edge_replay("manifest", *files)
+        lines = done.stdout.split("\n")
+        assert (done.stderr, len(lines), lines.pop()) == ("", len(texts) + 1, "")
+        assert done.returncode == (0 if set(lines) == {"ok"} else 1)
+        return lines
+
+    return answers
+
+
+def pythons_error(text: str) -> str:
+    with pytest.raises(BundleError) as caught:
+        parse_manifest(text)
+    return str(caught.value)
+
+
+def place(error: str) -> str:
+    """The place in the document that a message begins with: "manifest.json: latent.hop: is ..." -> "latent.hop"."""
+    assert error.startswith("manifest.json: ")
+    return error.split(": ")[1]
+
+
+def test_a_good_manifest_is_taken(answers):
+    assert answers(dump_manifest(MANIFEST), seeds()["manifest"]["manifest.json"]) == ["ok", "ok"]
+
+
+def test_a_broken_contract_is_refused_at_the_same_place_as_in_python(answers):
+    texts = [altered(path, value) for path, value, _ in BROKEN]
+    assert len(texts) > 50
+    for text, case, answer in zip(texts, BROKEN, answers(*texts), strict=True):
+        assert answer != "ok", case
+        assert place(answer) == place(pythons_error(text)), (case, answer)
+
+
+def test_windows_that_python_takes_are_taken_and_others_refused(answers):
+    assert set(answers(*(python.of_window(*case) for case in WINDOWS))) == {"ok"}
+    refused = answers(*(python.of_window(*case) for case in OTHER_WINDOWS))
+    assert {place(answer) for answer in refused} == {"programs.decoder.inputs.latent.shape"}
+
+
+def test_an_unsealed_edit_is_noticed(answers):
+    texts = [dump_manifest(MANIFEST).replace(old, new) for old, new in UNSEALED]
+    document = json.loads(dump_manifest(MANIFEST))
+    texts.append(json.dumps({key: value for key, value in document.items() if key != "seal"}))
+    for text, answer in zip(texts, answers(*texts), strict=True):
+        assert answer != "ok", text
+        assert place(answer) == place(pythons_error(text)) or "not valid JSON" in answer
+
+
+@pytest.mark.parametrize("seal", ["", "0" * 64, "q", None, 3, [], {}])
+def test_another_seal_is_noticed(answers, seal):
+    text = json.dumps(json.loads(dump_manifest(MANIFEST)) | {"seal": seal})
+    (answer,) = answers(text)
+    assert place(answer) == place(pythons_error(text)) == "seal"
+
+
+def test_what_only_looks_like_the_seal_is_none(answers):
+    """The last key of the file is another's, and its value is all of the file that is left."""
+    document = json.loads(dump_manifest(MANIFEST))
+    del document["seal"]
+    texts = [json.dumps({"seal": seal, **document, "toolchain": {"seal": "q"}}) for seal in ('q"}}', "q", 'q"}')]
+    for text, answer in zip(texts, answers(*texts), strict=True):
+        assert place(answer) == place(pythons_error(text)) == "seal"
+
+
+def test_what_is_no_manifest_is_refused(answers):
+    texts = [*NO_MANIFEST, "\ufeff" + dump_manifest(MANIFEST), "\0", '{"schema_version": 3', "9" * 5000]
+    for text, answer in zip(texts, answers(*texts), strict=True):
+        assert answer.startswith("manifest.json: ") and pythons_error(text), text[:60]
+
+
+def test_bytes_that_are_no_text_are_refused_in_words_that_are(answers):
+    good = dump_manifest(MANIFEST).encode()
+    for answer in answers(
+        b"\xff\xfe\x00", b'"\xff', good.replace(b"fp32", b"fp\xe3\x81"), good.replace(b"fp32", b"\0")
+    ):
+        assert answer.startswith("manifest.json: is not valid JSON (does not go on as JSON at byte ")
+
+
+@pytest.mark.parametrize("version", [*range(SCHEMA_VERSION), SCHEMA_VERSION + 1, 10**18])
+def test_another_version_is_called_that(answers, version):
+    text = json.dumps(json.loads(dump_manifest(MANIFEST)) | {"schema_version": version, "novel": 1})
+    (answer,) = answers(text)
+    assert place(answer) == place(pythons_error(text)) == "schema_version"
+    assert ("upgrade" in answer) == (version > SCHEMA_VERSION)
+
+
+def test_a_key_that_would_steer_a_terminal_is_named_in_one_line(answers):
+    (answer,) = answers(resealed(json.loads(dump_manifest(MANIFEST)) | {"no\nvel\x1b[2J": 1}))
+    assert answer.startswith("manifest.json: no vel [2J: is not a key")
+
+
+def test_a_missing_file_is_refused_and_the_next_is_still_read(edge_replay, tmp_path):
+    good = tmp_path / "manifest.json"
+    good.write_text(dump_manifest(MANIFEST))
+    lines = edge_replay("manifest", tmp_path / "none", tmp_path, good).stdout.splitlines()
+    assert len(lines) == 3 and lines[2] == "ok" and all(line.startswith("cannot read") for line in lines[:2])
