@@ -6,6 +6,7 @@
 
 #include "errors.h"
 #include "manifest.h"
+#include "refusal.h"
 #include "sha256.h"
 #include "windows.h"
 
@@ -46,7 +47,7 @@ void read(const std::string& text) {
   try {
     use(edge::parse_manifest(text));
   } catch (const edge::BundleError& error) {
-    if (std::string(error.what()).find('\n') != std::string::npos) std::abort();
+    require_one_line(error);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "errors.h"
+#include "refusal.h"
 #include "safetensors.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -20,7 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     if (total > size) std::abort();
   } catch (const edge::BundleError& error) {
-    if (std::string(error.what()).find('\n') != std::string::npos) std::abort();
+    require_one_line(error);
   }
   return 0;
 }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "errors.h"
+#include "refusal.h"
 #include "tokenizer.h"
 
 namespace {
@@ -20,10 +21,6 @@ void encode(const edge::Tokenizer& tokenizer, const std::string& text) {
   }
   const edge::Prompt prompt = tokenizer.encode_prompt(text, kLength);
   if (prompt.ids.size() != kLength || prompt.mask.size() != kLength || prompt.tokens < 1 || prompt.dropped < 0) std::abort();
-}
-
-void require_one_line(const std::exception& error) {
-  if (std::string(error.what()).find('\n') != std::string::npos) std::abort();
 }
 
 void read_file(const std::string& data) {

@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+import struct
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import sentencepiece
 
 from edge_export.new_tokenizer import train_tokenizer
 from edge_export.tokenizer_export import read_spiece
+from runtime_py.errors import BundleError
 from runtime_py.tokenizer import load_tokenizer, save_tokenizer
 from tests.runtime_py.spiece import charsmap_of
 from tests.runtime_py.test_tokenizer import BROKEN, DOCUMENT, SPIECE, random_model, random_text
@@ -134,6 +136,27 @@ def test_a_broken_file_is_refused_as_in_python(edge_replay, tmp_path, key, value
     assert done.stderr.startswith(f"edge-replay: error: {path}: ") and done.stderr.count("\n") == 1
 
 
+def charsmap_with_value(value: int) -> bytes:
+    """One rule, for the letter a, whose replacement begins `value` bytes into "x\\0"."""
+    units = [0] * 512
+    units[0] = 256 << 10
+    units[256 ^ ord("a")] = ord("a") | 1 << 8 | (256 ^ ord("a") ^ 1) << 10
+    units[1] = 1 << 31 | value
+    return struct.pack("<I512I", 4 * 512, *units) + b"x\0"
+
+
+@pytest.mark.parametrize("value", [0, 1, 2, 3, 2**31 - 1])
+def test_a_replacement_lies_within_the_replacements(edge_replay, tmp_path, value):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(DOCUMENT | {"charsmap": base64.b64encode(charsmap_with_value(value)).decode()}))
+    if value < 2:
+        assert native_ids(edge_replay, path, ["banana"]) == [load_tokenizer(path).encode("banana")]
+        return
+    with pytest.raises(BundleError, match="points outside its replacements"):
+        load_tokenizer(path)
+    assert "points outside its replacements" in edge_replay("tokenize", path).stderr
+
+
 def test_a_damaged_charsmap_is_refused_or_gives_pythons_ids(edge_replay, tmp_path):
     dice, path, given = random.Random(5), tmp_path / "tokenizer.json", ["ｗarm ﬁre ½ 日本 é 🎹 ㎏", "Cafe\u0301  a"]
     whole = base64.b64decode(DOCUMENT["charsmap"])
@@ -145,7 +168,7 @@ def test_a_damaged_charsmap_is_refused_or_gives_pythons_ids(edge_replay, tmp_pat
         path.write_text(json.dumps(DOCUMENT | {"charsmap": base64.b64encode(blob).decode()}))
         try:
             expected = [load_tokenizer(path).encode(text) for text in given]
-        except Exception:
+        except BundleError:
             assert edge_replay("tokenize", path).returncode == 1
             continue
         loaded += 1
