@@ -33,11 +33,12 @@ arm: setup
 # A minute for each reader of files from strangers, in C++ and in Python.
 FUZZ_SECONDS ?= 60
 fuzz: setup
-	cd runtime_native && cmake --preset fuzz -G Ninja && cmake --build --preset fuzz
+	cd runtime_native && cmake --preset fuzz && cmake --build --preset fuzz
+	$(BIN)/python -m tests.runtime_native.seeds build/native/fuzz
 	for noun in manifest tokenizer safetensors; do \
-	  mkdir -p build/native/fuzz/corpus-$$noun && \
 	  build/native/fuzz/fuzz-$$noun -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
-	    build/native/fuzz/corpus-$$noun runtime_native/tests/seeds/$$noun || exit 1; \
+	    -dict=build/native/fuzz/$$noun.dict -artifact_prefix=build/native/fuzz/$$noun- \
+	    build/native/fuzz/corpus-$$noun || exit 1; \
 	done
 	$(BIN)/python -m pytest -q --hypothesis-seed=random tests/runtime_py/test_manifest.py \
 	  tests/runtime_py/test_record.py tests/runtime_py/test_tokenizer_fuzz.py

@@ -7,8 +7,16 @@
 
 namespace edge {
 
+// `message` with spaces for control characters: a name out of a stranger's file may hold them, and steer a terminal.
+inline std::string one_line(std::string message) {
+  for (char& byte : message) {
+    if (static_cast<unsigned char>(byte) < ' ' || byte == '\x7f') byte = ' ';
+  }
+  return message;
+}
+
 struct Error : std::runtime_error {
-  Error(const std::string& message, int code) : std::runtime_error(message), exit_code(code) {}
+  Error(const std::string& message, int code) : std::runtime_error(one_line(message)), exit_code(code) {}
   int exit_code;
 };
 

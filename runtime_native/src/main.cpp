@@ -26,9 +26,7 @@ struct Options {
 constexpr int kMostThreads = 256;
 
 [[noreturn]] void fail(const std::string& message, int code) {
-  std::string line = message;
-  for (char& byte : line) byte = byte == '\n' || byte == '\r' ? ' ' : byte;
-  std::fprintf(stderr, "edge-run: error: %s\n", line.c_str());
+  std::fprintf(stderr, "edge-run: error: %s\n", one_line(message).c_str());
   std::exit(code);
 }
 

@@ -384,7 +384,8 @@ void require_version(const Json& document) {
 void require_seal(const std::string& text, const Json& seal) {
   const size_t key = text.rfind(kSealKey);
   const size_t digits = key == std::string::npos ? key : key + sizeof kSealKey - 1;
-  bool intact = seal.is_string() && digits != std::string::npos && text.compare(digits, kSealDigits, seal.get<std::string>()) == 0;
+  bool intact = digits != std::string::npos && seal.get_ref<const std::string&>().size() == kSealDigits &&
+                text.compare(digits, kSealDigits, seal.get_ref<const std::string&>()) == 0;
   if (intact) {
     const std::string after = text.substr(digits + kSealDigits);
     const size_t closing = after.find_first_not_of(" \t\r\n", 1);
@@ -425,7 +426,7 @@ std::vector<const FileSpec*> Manifest::files() const {
 
 Manifest load_manifest(const std::filesystem::path& folder) {
   const auto path = folder / "manifest.json";
-  if (!std::filesystem::exists(path)) {
+  if (std::error_code failed; !std::filesystem::exists(path, failed) && !failed) {
     throw BundleError(folder.string() + " is not a bundle: it has no manifest.json; make one with `edge-export build`");
   }
   return parse_manifest(read_file(path, kMaxManifestBytes));

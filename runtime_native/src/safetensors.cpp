@@ -55,9 +55,14 @@ Tensors parse(std::string_view bytes) {
   if (header > kMaxHeader || header > bytes.size() - kLength) throw std::invalid_argument("is truncated, or has too long a header");
   const Json document = parse_json(std::string(bytes.substr(kLength, header)));
   if (!document.is_object()) throw std::invalid_argument("has no table of tensors");
+  const std::string_view data = bytes.substr(kLength + header);
   Tensors tensors;
+  uint64_t total = 0;
   for (const auto& [name, entry] : document.items()) {
-    if (name != "__metadata__") tensors[name] = read_tensor(entry, bytes.substr(kLength + header));
+    if (name == "__metadata__") continue;
+    const Tensor& tensor = tensors[name] = read_tensor(entry, data);
+    total += tensor.bytes.size();
+    if (total > data.size()) throw std::invalid_argument("places tensors over one another");
   }
   return tensors;
 }

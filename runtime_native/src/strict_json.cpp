@@ -12,6 +12,7 @@
 namespace edge {
 
 Json parse_json(const std::string& text) {
+  if (text.compare(0, 3, "\xef\xbb\xbf") == 0) throw std::invalid_argument("begins with a byte order mark");
   std::vector<std::set<std::string>> keys;
   const auto watch = [&keys](int depth, Json::parse_event_t event, Json& parsed) {
     using Event = Json::parse_event_t;
@@ -26,6 +27,8 @@ Json parse_json(const std::string& text) {
   };
   try {
     return Json::parse(text, watch);
+  } catch (const Json::parse_error& error) {  // its own words repeat the file's bytes, which may be no text
+    throw std::invalid_argument("does not go on as JSON at byte " + std::to_string(error.byte));
   } catch (const Json::exception& error) {
     throw std::invalid_argument(error.what());
   }

@@ -1,16 +1,20 @@
-// edge-replay: holds this build's arithmetic against the golden vectors that every runtime replays, on any device.
+// edge-replay: holds the parts of edge-run that need no ExecuTorch against what other programs know to be right.
+// It knows the files of tests/fixtures/golden, and not how they were made.
 //
-//   edge-replay golden FOLDER        tests/fixtures/golden; a line for each file, and one for each case that is off
-//   edge-replay tokenize FILE        texts as JSON strings on stdin, one a line; their ids as JSON lists on stdout
-//   edge-replay manifest FILE...     ok, or the one line of error, for each file
-//   edge-replay tokenizer FILE...    the same for tokenizers
+//   edge-replay golden FOLDER            replay every golden vector; a line for each case that fails, a count per file
+//   edge-replay tokenize TOKENIZER_FILE  a JSON string per line of standard input -> a JSON list of ids per line
+//   edge-replay manifest FILE...         `ok`, or the error, a line for each file
 //
-// Exit code 1 when a case is off or a file is refused. It needs no ExecuTorch.
+// Exit code 0: all is well; 1: something is not; 2: called in another way.
+#include <algorithm>
 #include <cmath>
-#include <functional>
+#include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <map>
-#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "audio.h"
 #include "base64.h"
@@ -27,134 +31,201 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uintmax_t kMaxBytes = 64 << 20;
+constexpr uintmax_t kMostBytes = 64 << 20;
+constexpr char kUsage[] = "usage: edge-replay golden FOLDER | tokenize TOKENIZER_FILE | manifest FILE...";
 
-// Cases of one file, and how many of them were off.
-class Tally {
+// The cases of one file: how many there are, and a line for each that fails.
+class Cases {
  public:
-  explicit Tally(std::string name) : name_(std::move(name)) {}
-  void hold(bool right, const std::string& what) {
-    ++cases_;
-    if (right) return;
-    ++off_;
-    std::cout << name_ << ": " << what << " is off\n";
+  explicit Cases(std::string file) : file_(std::move(file)) {}
+
+  // An empty problem is none.
+  void add(const std::string& name, const std::string& problem) {
+    ++count_;
+    if (problem.empty()) return;
+    ++failed_;
+    std::cout << file_ << ": " << name << ": " << problem << "\n";
   }
-  bool done() const {
-    std::cout << name_ << ": " << cases_ - off_ << " of " << cases_ << '\n';
-    return off_ == 0 && cases_ > 0;
+
+  // A file without a case shows nothing, and fails too.
+  bool sum_up() {
+    if (count_ == 0) add("cases", "there are none");
+    std::cout << file_ << ": " << count_ << " cases, " << failed_ << " failed\n";
+    return failed_ == 0;
   }
 
  private:
-  std::string name_;
-  int cases_ = 0, off_ = 0;
+  std::string file_;
+  int64_t count_ = 0, failed_ = 0;
 };
 
-bool near(const std::vector<float>& made, const std::vector<double>& expected, double tolerance) {
-  if (made.size() != expected.size()) return false;
+Json document_at(const fs::path& path) { return parse_json(read_file(path, kMostBytes)); }
+
+template <typename Value>
+std::string difference(const char* what, const Value& made, const Value& wanted) {
+  return made == wanted ? "" : std::string(what) + " is " + Json(made).dump() + ", expected " + Json(wanted).dump();
+}
+
+// Where `made` leaves `wanted` by more than `tolerance`; NaN does.
+std::string distance(const std::vector<float>& made, const std::vector<double>& wanted, double tolerance) {
+  if (made.size() != wanted.size()) {
+    return std::to_string(made.size()) + " values, expected " + std::to_string(wanted.size());
+  }
   for (size_t index = 0; index < made.size(); ++index) {
-    if (!(std::fabs(made[index] - expected[index]) <= tolerance)) return false;
+    const double apart = std::fabs(static_cast<double>(made[index]) - wanted[index]);
+    if (!(apart <= tolerance)) {
+      return "value " + std::to_string(index) + " is " + Json(made[index]).dump() + ", expected " + Json(wanted[index]).dump();
+    }
   }
-  return true;
+  return "";
 }
 
-std::string_view bytes_of(const std::vector<float>& values) {
-  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
+std::string prompt_problem(const Prompt& made, const Json& wanted) {
+  const auto tokens = wanted.at("tokens").get<int64_t>();
+  std::vector<float> mask(made.ids.size(), 0.0f);
+  std::fill_n(mask.begin(), std::min<size_t>(static_cast<size_t>(tokens), mask.size()), 1.0f);
+  std::string problem = difference("ids", made.ids, wanted.at("ids").get<std::vector<int32_t>>());
+  if (problem.empty()) problem = difference("mask", made.mask, mask);
+  if (problem.empty()) problem = difference("tokens", made.tokens, tokens);
+  if (problem.empty()) problem = difference("dropped", made.dropped, wanted.at("dropped").get<int64_t>());
+  if (problem.empty()) problem = difference("unknown", made.unknown, wanted.at("unknown").get<int64_t>());
+  return problem;
 }
 
-void replay_tokenizer(const Json& document, const fs::path& folder, Tally& tally) {
+void replay_tokenizer(const fs::path& folder, const Json& document, Cases& cases) {
   const Tokenizer tokenizer = load_tokenizer(folder / document.at("model").get<std::string>());
-  for (const Json& each : document.at("cases")) {
-    tally.hold(tokenizer.encode(each.at("text")) == each.at("ids").get<std::vector<int32_t>>(), each.at("text").dump());
+  for (const Json& item : document.at("cases")) {
+    const std::vector<int32_t> made = tokenizer.encode(item.at("text").get<std::string>());
+    cases.add(item.at("text").dump(-1, ' ', true), difference("ids", made, item.at("ids").get<std::vector<int32_t>>()));
   }
-  for (const Json& each : document.at("prompts")) {
-    const Prompt made = tokenizer.encode_prompt(each.at("text"), document.at("length"));
-    const bool ids = made.ids == each.at("ids").get<std::vector<int32_t>>();
-    const bool counts = made.tokens == each.at("tokens") && made.dropped == each.at("dropped") && made.unknown == each.at("unknown");
-    tally.hold(ids && counts, "prompt " + each.at("text").dump());
+  const auto length = document.at("length").get<int64_t>();
+  for (const Json& item : document.at("prompts")) {
+    const Prompt made = tokenizer.encode_prompt(item.at("text").get<std::string>(), length);
+    cases.add("prompt " + item.at("text").dump(-1, ' ', true), prompt_problem(made, item));
   }
 }
 
-void replay_noise(const Json& document, const fs::path&, Tally& tally) {
-  const double tolerance = document.at("tolerance");
-  for (const Json& each : document.at("cases")) {
-    TorchRandom source(each.at("seed").get<uint64_t>());
-    for (const Json& draw : each.at("draws")) {
+// A draw is recorded by its first and its last values, as PyTorch gives them, and by the hash of what all of them are here.
+std::string draw_problem(const std::vector<float>& made, const Json& draw, double tolerance) {
+  const auto first = draw.at("first").get<std::vector<double>>(), last = draw.at("last").get<std::vector<double>>();
+  if (first.empty() || first.size() > made.size() || last.size() != first.size()) return "its values do not fit its shape";
+  const auto kept = static_cast<int64_t>(first.size());
+  const std::string problem = distance({made.begin(), made.begin() + kept}, first, tolerance);
+  if (!problem.empty()) return problem;
+  const std::string at_end = distance({made.end() - kept, made.end()}, last, tolerance);
+  if (!at_end.empty()) return at_end;
+  const std::string bits(reinterpret_cast<const char*>(made.data()), made.size() * sizeof(float));
+  return difference("sha256", sha256(bits), draw.at("sha256").get<std::string>());
+}
+
+void replay_noise(const fs::path&, const Json& document, Cases& cases) {
+  for (const Json& item : document.at("cases")) {
+    const auto seed = item.at("seed").get<uint64_t>();
+    TorchRandom source(seed);
+    int index = 0;
+    for (const Json& draw : item.at("draws")) {
       size_t count = 1;
       for (const Json& size : draw.at("shape")) count *= size.get<size_t>();
-      const std::vector<float> made = source.randn(count);
-      const auto first = draw.at("first").get<std::vector<double>>(), last = draw.at("last").get<std::vector<double>>();
-      const bool sized = first.size() <= count && last.size() <= count;
-      const bool right = sized && near({made.begin(), made.begin() + static_cast<ptrdiff_t>(first.size())}, first, tolerance) &&
-                         near({made.end() - static_cast<ptrdiff_t>(last.size()), made.end()}, last, tolerance) &&
-                         sha256(std::string(bytes_of(made))) == draw.at("sha256");
-      tally.hold(right, "seed " + each.at("seed").dump() + ", shape " + draw.at("shape").dump());
+      const std::string name = "seed " + std::to_string(seed) + ", draw " + std::to_string(++index);
+      cases.add(name, draw_problem(source.randn(count), draw, document.at("tolerance").get<double>()));
     }
   }
 }
 
-void replay_sigmas(const Json& document, const fs::path&, Tally& tally) {
-  const auto range = document.at("logsnr").get<std::vector<double>>();
-  for (const Json& each : document.at("cases")) {
-    const auto made = sigmas(each.at("steps"), range.at(0), range.at(1));
-    tally.hold(near(made, each.at("sigmas"), document.at("tolerance")), each.at("steps").dump() + " steps");
+void replay_sigmas(const fs::path&, const Json& document, Cases& cases) {
+  const auto logsnr = document.at("logsnr").get<std::vector<double>>();
+  for (const Json& item : document.at("cases")) {
+    const auto steps = item.at("steps").get<int64_t>();
+    const std::vector<float> made = sigmas(steps, logsnr.at(0), logsnr.at(1));
+    const auto wanted = item.at("sigmas").get<std::vector<double>>();
+    cases.add(std::to_string(steps) + " steps", distance(made, wanted, document.at("tolerance").get<double>()));
   }
 }
 
-void replay_wav(const Json& document, const fs::path&, Tally& tally) {
-  int index = 0;
-  for (const Json& each : document.at("cases")) {
-    const auto audio = each.at("audio").get<std::vector<std::vector<float>>>();
-    Tensor tensor{"float32", {static_cast<int64_t>(audio.size()), static_cast<int64_t>(audio.at(0).size())}, {}};
-    for (const auto& channel : audio) {
-      const auto bytes = bytes_of(channel);
-      tensor.bytes.insert(tensor.bytes.end(), bytes.begin(), bytes.end());
+// [channels][samples] as a tensor.
+Tensor tensor_of(const Json& rows) {
+  Tensor tensor{"float32", {static_cast<int64_t>(rows.size()), static_cast<int64_t>(rows.at(0).size())}, {}};
+  for (const Json& row : rows) {
+    if (row.size() != rows.at(0).size()) throw std::invalid_argument("the channels differ in length");
+    for (const Json& value : row) {
+      uint8_t bytes[sizeof(float)];
+      const auto sample = static_cast<float>(value.get<double>());
+      std::memcpy(bytes, &sample, sizeof sample);
+      tensor.bytes.insert(tensor.bytes.end(), bytes, bytes + sizeof bytes);
     }
-    const bool right = wav_bytes(tensor, each.at("sample_rate"), each.at("float32")) == from_base64(each.at("wav").get<std::string>());
-    tally.hold(right, "case " + std::to_string(index++));
+  }
+  return tensor;
+}
+
+void replay_wav(const fs::path&, const Json& document, Cases& cases) {
+  for (const Json& item : document.at("cases")) {
+    const bool float32 = item.at("float32").get<bool>();
+    const Tensor audio = tensor_of(item.at("audio"));
+    const std::string made = to_base64(wav_bytes(audio, item.at("sample_rate").get<int64_t>(), float32));
+    const std::string name = Json(audio.shape).dump() + (float32 ? " of 32-bit floats" : " of 16 bits");
+    cases.add(name, difference("the file", made, item.at("wav").get<std::string>()));
   }
 }
 
-int replay_golden(const fs::path& folder) {
-  const std::map<std::string, std::function<void(const Json&, const fs::path&, Tally&)>> files = {
-      {"tokenizer", replay_tokenizer}, {"noise", replay_noise}, {"sigmas", replay_sigmas}, {"wav", replay_wav}};
-  bool right = true;
-  for (const auto& [name, replay] : files) {
-    Tally tally(name);
-    replay(parse_json(read_file(folder / (name + ".json"), kMaxBytes)), folder, tally);
-    right = tally.done() && right;
-  }
-  return right ? 0 : 1;
-}
+using Replay = void (*)(const fs::path& folder, const Json& document, Cases& cases);
 
-int tokenize(const fs::path& path) {
-  const Tokenizer tokenizer = load_tokenizer(path);
-  for (std::string line; std::getline(std::cin, line);) {
-    std::cout << Json(tokenizer.encode(parse_json(line).get<std::string>())).dump() << '\n';
-  }
-  return 0;
-}
-
-int read_all(int count, char** paths, const std::function<void(const std::string&, const std::string&)>& read) {
-  int code = 0;
-  for (int index = 0; index < count; ++index) {
+// Every file of the folder is replayed, or is what another refers to: none is passed over in silence.
+bool replay_golden(const fs::path& folder) {
+  static const std::map<std::string, Replay> kReplays = {
+      {"noise.json", replay_noise}, {"sigmas.json", replay_sigmas}, {"t5.json", nullptr},
+      {"tokenizer.json", replay_tokenizer}, {"wav.json", replay_wav}};
+  bool well = true;
+  for (const auto& [file, replay] : kReplays) {
+    if (replay == nullptr) continue;
+    Cases cases(file);
     try {
-      read(read_file(paths[index], kMaxBytes), paths[index]);
-      std::cout << "ok\n";
-    } catch (const Error& error) {
-      std::cout << error.what() << '\n';
-      code = 1;
+      replay(folder, document_at(folder / file), cases);
+    } catch (const std::exception& error) {
+      cases.add("cannot be replayed", error.what());
     }
+    well = cases.sum_up() && well;
   }
-  return code;
+  std::error_code failed;
+  for (const auto& entry : fs::directory_iterator(folder, failed)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.path().extension() != ".json" || kReplays.count(name) != 0) continue;
+    std::cout << name << ": edge-replay does not know this file\n";
+    well = false;
+  }
+  return well;
 }
 
-int run(int count, char** words) {
-  const std::string what = count > 2 ? words[1] : "";
-  if (what == "golden") return replay_golden(words[2]);
-  if (what == "tokenize") return tokenize(words[2]);
-  if (what == "manifest") return read_all(count - 2, words + 2, [](const auto& text, const auto&) { parse_manifest(text); });
-  if (what == "tokenizer") return read_all(count - 2, words + 2, [](const auto& text, const auto& name) { parse_tokenizer(text, name); });
-  throw UsageError("say golden FOLDER, tokenize FILE, manifest FILE... or tokenizer FILE...");
+void tokenize(const fs::path& file) {
+  const Tokenizer tokenizer = load_tokenizer(file);
+  for (std::string line; std::getline(std::cin, line);) {
+    std::cout << Json(tokenizer.encode(parse_json(line).get<std::string>())).dump() << "\n";
+  }
+}
+
+bool check_manifest(const fs::path& file) {
+  try {
+    parse_manifest(read_file(file, kMostBytes));
+    std::cout << "ok\n";
+    return true;
+  } catch (const Error& error) {  // a reader throws nothing else
+    std::cout << error.what() << "\n";
+    return false;
+  }
+}
+
+int run(const std::vector<std::string>& words) {
+  const std::string verb = words.empty() ? "" : words[0];
+  if (verb == "golden" && words.size() == 2) return replay_golden(words[1]) ? 0 : 1;
+  if (verb == "tokenize" && words.size() == 2) {
+    tokenize(words[1]);
+    return 0;
+  }
+  if (verb == "manifest" && words.size() >= 2) {
+    const auto refused = std::count_if(words.begin() + 1, words.end(), [](auto& file) { return !check_manifest(file); });
+    return refused == 0 ? 0 : 1;
+  }
+  std::cerr << kUsage << "\n";
+  return 2;
 }
 
 }  // namespace
@@ -162,12 +233,9 @@ int run(int count, char** words) {
 
 int main(int count, char** words) {
   try {
-    return edge::run(count, words);
-  } catch (const edge::Error& error) {
-    std::cerr << "edge-replay: error: " << error.what() << '\n';
-    return error.exit_code;
+    return edge::run({words + 1, words + count});
   } catch (const std::exception& error) {
-    std::cerr << "edge-replay: error: " << error.what() << "; these are no golden vectors of this version\n";
+    std::cerr << "edge-replay: error: " << error.what() << "\n";
     return 1;
   }
 }

@@ -1,77 +1,86 @@
-"""edge-replay, compiled from the sources once for all test processes, for this machine and for emulated Arm."""
+"""edge-replay, built once for all workers, for this machine and for emulated Arm. It needs no ExecuTorch."""
 
 import fcntl
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
-from runtime_native import SOURCES
+import runtime_native
 
+BUILD = Path(__file__).parents[2] / "build" / "native" / "tests"
+HEADERS = {"nlohmann/json.hpp": "nlohmann-json3-dev", "CLI/CLI.hpp": "libcli11-dev"}
+COMPILERS = ("c++", "g++", "clang++")
+MAKERS = ("make", "ninja")
+EMULATOR, ARM_LIBRARIES = "qemu-aarch64-static", "/usr/aarch64-linux-gnu"
+ARM = {"aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu", EMULATOR: "qemu-user-static"}
 NO_SKIP = bool(os.environ.get("EDGE_EXPORT_NO_SKIP"))
-NEEDED = {
-    "host": ("cmake", "ninja", "g++"),
-    "linux-arm64": ("cmake", "ninja", "aarch64-linux-gnu-g++", "qemu-aarch64-static"),
-}
-EMULATOR = ("qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu")
+
+Replay = Callable[..., subprocess.CompletedProcess]
 
 
-@dataclass(frozen=True)
-class Replay:
-    """edge-replay as a command."""
-
-    words: tuple[str, ...]
-
-    def __call__(self, *arguments: object, told: str | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*self.words, *map(str, arguments)],
-            input=told,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=300,
-        )
-
-
-@pytest.fixture(scope="session")
-def built_replay(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Replay]:
-    """preset -> edge-replay, in a folder that this run's test processes share."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if os.environ.get("PYTEST_XDIST_WORKER") else shared
-
-    def build(preset: str) -> Replay:
-        lacking = [command for command in NEEDED[preset] if shutil.which(command) is None]
-        if lacking:
-            said = f"{', '.join(lacking)} is not installed: edge-export device setup"
-            (pytest.fail if NO_SKIP else pytest.skip)(said)
-        folder = shared / f"replay-{preset}"
-        with (shared / f"replay-{preset}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (folder / "edge-replay").exists():
-                compile_replay(preset, folder)
-        return Replay(words=(*(EMULATOR if preset == "linux-arm64" else ()), str(folder / "edge-replay")))
-
-    return build
+def lacking() -> list[str]:
+    """Debian's names of the packages that a build needs and that are not here."""
+    folders = [
+        Path(folder) for folder in (os.environ.get("EDGE_HEADERS"), "/usr/include", "/usr/local/include") if folder
+    ]
+    packages = [
+        package for header, package in HEADERS.items() if not any((folder / header).exists() for folder in folders)
+    ]
+    if shutil.which("cmake") is None:
+        packages.append("cmake")
+    if not any_of(COMPILERS) and not os.environ.get("CXX"):
+        packages.append("g++")
+    if not any_of(MAKERS):
+        packages.append("make")
+    return packages
 
 
-def compile_replay(preset: str, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        for command in (
-            ["cmake", "-S", str(SOURCES), "-B", scratch, "--preset", preset, "-G", "Ninja"],
-            ["cmake", "--build", scratch, "--target", "edge-replay"],
-        ):
-            made = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True)
-            assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-4000:]
-        folder.mkdir()
-        shutil.copy2(Path(scratch) / "edge-replay", folder / "edge-replay")
+def any_of(commands: Iterable[str]) -> bool:
+    return any(shutil.which(command) for command in commands)
+
+
+def build(folder: Path, preset: str) -> Path:
+    """edge-replay by a preset. Workers of one run wait for one another, and find it made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    configure = ["cmake", "--preset", preset, "-B", str(folder), "-DEXECUTORCH_SDK="]
+    if shutil.which("make") is None:
+        configure += ["-G", "Ninja"]
+    make = ["cmake", "--build", str(folder), "--target", "edge-replay", "--parallel", "2"]
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for command in (configure, make):
+            done = subprocess.run(command, cwd=runtime_native.SOURCES, capture_output=True, text=True, timeout=300)
+            assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return folder / "edge-replay"
 
 
 @pytest.fixture(scope="session")
-def replay(built_replay) -> Replay:
-    """edge-replay for this machine."""
-    return built_replay("host")
+def edge_replay() -> Replay:
+    """Runs edge-replay with these arguments; `stdin` is its standard input."""
+    refuse(lacking())
+    return runner(str(build(BUILD, "host")))
+
+
+@pytest.fixture(scope="session")
+def edge_replay_on_arm() -> Replay:
+    """The same on an emulated Arm CPU, with Arm's own mathematical library."""
+    refuse([*lacking(), *(package for command, package in ARM.items() if shutil.which(command) is None)])
+    return runner(EMULATOR, "-L", ARM_LIBRARIES, str(build(BUILD.with_name("tests-arm64"), "linux-arm64")))
+
+
+def refuse(packages: list[str]) -> None:
+    if packages:
+        message = f"the native runtime cannot be built here: apt-get install {' '.join(packages)}"
+        (pytest.fail if NO_SKIP else pytest.skip)(message)
+
+
+def runner(*words: str) -> Replay:
+    def run(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess:
+        command = [*words, *map(str, arguments)]
+        return subprocess.run(command, input=stdin, capture_output=True, encoding="utf-8", timeout=60)
+
+    return run

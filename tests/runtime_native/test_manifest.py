@@ -1,74 +1,130 @@
-"""C++ refuses the manifests that Python refuses, in the same words, and reads the ones that Python reads."""
+"""C++ takes the manifests that Python takes, and refuses the others in one line, at the same place of the document."""
 
 import json
 
 import pytest
 
-from runtime_py.manifest import ManifestError, dump_manifest, parse_manifest
+from runtime_py.errors import BundleError
+from runtime_py.manifest import SCHEMA_VERSION, dump_manifest, parse_manifest, sealed
+from tests.runtime_native.seeds import seeds
 from tests.runtime_py import test_manifest as python
-from tests.runtime_py.test_manifest import MANIFEST, altered
-
-BROKEN = next(
-    mark.args[1]
-    for mark in python.test_a_broken_contract_is_refused_with_its_path.pytestmark
-    if mark.name == "parametrize"
-)
+from tests.runtime_py.test_manifest import MANIFEST, altered, resealed
 
 
-def test_a_sound_manifest_is_read(replay, tmp_path):
-    path = tmp_path / "manifest.json"
-    path.write_text(dump_manifest(MANIFEST))
-    assert replay("manifest", path).stdout == "ok\n"
+def cases_of(test) -> list[tuple]:
+    """What a test of Python's reader is parametrized with: the lists are one and the same."""
+    return list(test.pytestmark[0].args[1])
 
 
-def test_a_broken_contract_is_refused_with_the_same_path(replay, tmp_path):
+BROKEN = cases_of(python.test_a_broken_contract_is_refused_with_its_path)
+UNSEALED = cases_of(python.test_an_altered_manifest_is_noticed_even_where_the_contract_still_holds)
+NO_MANIFEST = cases_of(python.test_what_is_no_manifest_is_refused)
+WINDOWS = cases_of(python.test_a_window_is_the_whole_clip_or_wider_than_its_margins)
+OTHER_WINDOWS = cases_of(python.test_another_window_is_refused)
+BYTE_ORDER_MARKED = sealed("\ufeff" + json.dumps(json.loads(dump_manifest(MANIFEST)) | {"seal": ""}))
+
+
+@pytest.fixture
+def answers(edge_replay, tmp_path):
+    """What edge-replay makes of each of these texts, a line for each."""
+
+    def answers(*texts: str | bytes) -> list[str]:
+        files = [tmp_path / f"{index}.json" for index in range(len(texts))]
+        for file, text in zip(files, texts, strict=True):
+            file.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+        done = edge_replay("manifest", *files)
+        lines = done.stdout.split("\n")
+        assert (done.stderr, len(lines), lines.pop()) == ("", len(texts) + 1, "")
+        assert done.returncode == (0 if set(lines) == {"ok"} else 1)
+        return lines
+
+    return answers
+
+
+def pythons_error(text: str) -> str:
+    with pytest.raises(BundleError) as caught:
+        parse_manifest(text)
+    return str(caught.value)
+
+
+def place(error: str) -> str:
+    """The place in the document that a message begins with: "manifest.json: latent.hop: is ..." -> "latent.hop"."""
+    assert error.startswith("manifest.json: ")
+    return error.split(": ")[1]
+
+
+def test_a_good_manifest_is_taken(answers):
+    assert answers(dump_manifest(MANIFEST), seeds()["manifest"]["manifest.json"]) == ["ok", "ok"]
+
+
+def test_a_broken_contract_is_refused_at_the_same_place_as_in_python(answers):
     texts = [altered(path, value) for path, value, _ in BROKEN]
-    lines = refused(replay, tmp_path, texts)
-    differ = {}
-    for (place, value, _), text, line in zip(BROKEN, texts, lines):
-        with pytest.raises(ManifestError) as error:
-            parse_manifest(text)
-        if where(line) != where(str(error.value)):
-            differ[f"{place}={value!r}"] = line, str(error.value)
-    assert differ == {}
+    assert len(texts) > 50
+    for text, case, answer in zip(texts, BROKEN, answers(*texts), strict=True):
+        assert answer != "ok", case
+        assert place(answer) == place(pythons_error(text)), (case, answer)
 
 
-def where(line: str) -> str:
-    """The place in the document that a message begins with."""
-    return line.removeprefix("manifest.json: ").split(": ")[0]
+def test_windows_that_python_takes_are_taken_and_others_refused(answers):
+    assert set(answers(*(python.of_window(*case) for case in WINDOWS))) == {"ok"}
+    refused = answers(*(python.of_window(*case) for case in OTHER_WINDOWS))
+    assert {place(answer) for answer in refused} == {"programs.decoder.inputs.latent.shape"}
 
 
-def refused(replay, folder, texts: list[str]) -> list[str]:
-    paths = [folder / f"{index}.json" for index in range(len(texts))]
-    for path, text in zip(paths, texts):
-        path.write_text(text)
-    done = replay("manifest", *paths)
-    lines = done.stdout.splitlines()
-    assert (done.returncode, len(lines)) == (1, len(texts))
-    assert "ok" not in lines
-    return lines
+def test_an_unsealed_edit_is_noticed(answers):
+    texts = [dump_manifest(MANIFEST).replace(old, new) for old, new in UNSEALED]
+    document = json.loads(dump_manifest(MANIFEST))
+    texts.append(json.dumps({key: value for key, value in document.items() if key != "seal"}))
+    for text, answer in zip(texts, answers(*texts), strict=True):
+        assert answer != "ok", text
+        assert place(answer) == place(pythons_error(text)) or "not valid JSON" in answer
 
 
-def test_an_altered_manifest_is_refused(replay, tmp_path):
-    text = dump_manifest(MANIFEST)
-    swapped = json.loads(text)
-    for spec, position in zip(swapped["programs"][0]["inputs"], (1, 0)):
-        spec["position"] = position
-    changes = [("44100", "48000"), ('"steps": 2', '"steps": 3'), ("\n}", "\n }"), ("0.880", "0.881")]
-    texts = [text.replace(old, new) for old, new in changes]
-    texts.append(json.dumps(swapped, indent=2, ensure_ascii=False) + "\n")
-    assert all(each != text for each in texts)
-    lines = refused(replay, tmp_path, texts)
-    assert all("seal: is not that of this file" in line or "sampler.sigmas" in line for line in lines)
+@pytest.mark.parametrize("seal", ["", "0" * 64, "q", None, 3, [], {}])
+def test_another_seal_is_noticed(answers, seal):
+    text = json.dumps(json.loads(dump_manifest(MANIFEST)) | {"seal": seal})
+    (answer,) = answers(text)
+    assert place(answer) == place(pythons_error(text)) == "seal"
 
 
-def test_what_is_no_manifest_is_refused(replay, tmp_path):
-    refused(replay, tmp_path, ["", "[]", "null", "{", '{"schema_version": NaN}', "[" * 100_000, '{"a": 1, "a": 2}'])
+def test_what_only_looks_like_the_seal_is_none(answers):
+    """The last key of the file is another's, and its value is all of the file that is left."""
+    document = json.loads(dump_manifest(MANIFEST))
+    del document["seal"]
+    texts = [json.dumps({"seal": seal, **document, "toolchain": {"seal": "q"}}) for seal in ('q"}}', "q", 'q"}')]
+    for text, answer in zip(texts, answers(*texts), strict=True):
+        assert place(answer) == place(pythons_error(text)) == "seal"
 
 
-def test_the_fuzzers_start_from_files_that_are_sound(replay):
-    from runtime_native import SOURCES
+def test_what_is_no_manifest_is_refused(answers):
+    texts = [*NO_MANIFEST, BYTE_ORDER_MARKED, "\0", '{"schema_version": 3', "9" * 5000]
+    for text, answer in zip(texts, answers(*texts), strict=True):
+        assert answer.startswith("manifest.json: ") and pythons_error(text), text[:60]
 
-    seeds = SOURCES / "tests" / "seeds"
-    assert replay("manifest", *(seeds / "manifest").iterdir()).stdout == "ok\n"
-    assert replay("tokenizer", *(seeds / "tokenizer").iterdir()).stdout == "ok\n"
+
+def test_bytes_that_are_no_text_are_refused_in_words_that_are(answers):
+    good = dump_manifest(MANIFEST).encode()
+    for answer in answers(
+        b"\xff\xfe\x00", b'"\xff', good.replace(b"fp32", b"fp\xe3\x81"), good.replace(b"fp32", b"\0")
+    ):
+        assert answer.startswith("manifest.json: is not valid JSON (does not go on as JSON at byte ")
+
+
+@pytest.mark.parametrize("version", [*range(SCHEMA_VERSION), SCHEMA_VERSION + 1, 10**18])
+def test_another_version_is_called_that(answers, version):
+    text = json.dumps(json.loads(dump_manifest(MANIFEST)) | {"schema_version": version, "novel": 1})
+    (answer,) = answers(text)
+    assert place(answer) == place(pythons_error(text)) == "schema_version"
+    assert ("upgrade" in answer) == (version > SCHEMA_VERSION)
+
+
+def test_a_key_that_would_steer_a_terminal_is_named_in_one_line(answers):
+    (answer,) = answers(resealed(json.loads(dump_manifest(MANIFEST)) | {"no\nvel\x1b[2J": 1}))
+    assert answer.startswith("manifest.json: no vel [2J: is not a key")
+
+
+def test_a_missing_file_is_refused_and_the_next_is_still_read(edge_replay, tmp_path):
+    good = tmp_path / "manifest.json"
+    good.write_text(dump_manifest(MANIFEST))
+    lines = edge_replay("manifest", tmp_path / "none", tmp_path, good).stdout.splitlines()
+    assert len(lines) == 3 and lines[2] == "ok" and all(line.startswith("cannot read") for line in lines[:2])
