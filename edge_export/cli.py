@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from runtime_py.generate import Event, OpenProgram
     from runtime_py.tokenizer import Prompt
 
-INTERRUPTED = 130
-INTERRUPTION = "interrupted; nothing half-written was left behind"
-TERMINATED = 143
+INTERRUPTED, TERMINATED = 130, 143
+ENDINGS = {
+    INTERRUPTED: "interrupted; nothing half-written was left behind",
+    TERMINATED: "terminated; nothing half-written was left behind",
+}
 MOST_LINES = 100
 MOST_CLIPS = 1000
 STDOUT = Path("-")
@@ -57,15 +59,15 @@ def main() -> None:
     """The entry point: one clear line and an exit code for everything that can go wrong."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        app()
+        _leave(app(prog_name="edge-export", standalone_mode=False))  # else Typer prints errors in a box of its own
     except EdgeExportError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail(INTERRUPTION, INTERRUPTED)
-    except SystemExit as leaving:  # how Typer reports Ctrl-C: the code alone
-        if leaving.code == INTERRUPTED:
-            _fail(INTERRUPTION, INTERRUPTED)
-        raise
+    except typer.TyperException as error:
+        _refuse_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        _leave(INTERRUPTED)
+    except SystemExit as leaving:
+        _leave(leaving.code)
     except OSError as error:
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}", OutputError.exit_code)
     except ModuleNotFoundError as error:
@@ -78,6 +80,25 @@ def _fail(message: str, code: int) -> None:
     line = " ".join(message.split())
     print(f"edge-export: error: {line}", file=sys.stderr)
     sys.exit(code)
+
+
+def _leave(code: object) -> None:
+    """End as `code` asks for, and say why when a signal asked for it; what Typer returns may be such a code too."""
+    if code in ENDINGS:
+        assert isinstance(code, int)
+        _fail(ENDINGS[code], code)
+    if code:
+        sys.exit(code if isinstance(code, int) else str(code))
+
+
+def _refuse_usage(error: typer.TyperException) -> None:
+    """What the parser has to say of the arguments, in one line; nothing when it has shown the help already."""
+    said = error.format_message().strip()
+    if not said:
+        sys.exit(error.exit_code)
+    context: typer.Context | None = getattr(error, "ctx", None)
+    command = context.command_path if context else "edge-export"
+    _fail(f"{said[0].lower()}{said[1:].rstrip('.')}; try '{command} --help'", error.exit_code)
 
 
 def _terminate(_signal: int, _frame: object) -> None:

@@ -86,6 +86,30 @@ def test_version(edge_export):
     assert edge_export("--version").out.startswith("edge-export ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "bundle", "--sed", "3"), "no such option: --sed (Possible options: --seconds, --seed, --steps)"),
+        (("verify",), "missing argument 'BUNDLE'; try 'edge-export verify --help'"),
+        (("run", "bundle", "--seed", "x"), "invalid value for '--seed': "),
+        (("build", "--out"), "option '--out' requires an argument; try 'edge-export --help'"),
+        (("frob",), "no such command 'frob'; try 'edge-export --help'"),
+        (("device", "frob"), "no such command 'frob'; try 'edge-export device --help'"),
+    ],
+)
+def test_what_the_parser_refuses_is_one_line(edge_export, arguments, message):
+    result = edge_export(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.error
+    assert len(result.err.splitlines()) == 1
+
+
+def test_without_a_command_the_help_is_shown(edge_export):
+    result = edge_export()
+    assert (result.code, "Usage: edge-export" in result.out + result.err) == (2, True)
+    assert "error" not in result.err
+
+
 def test_targets_and_recipes_for_people_and_machines(edge_export):
     assert "android-arm64" in edge_export("targets").out
     assert "int8-dynamic" in edge_export("recipes").out
@@ -279,10 +303,16 @@ def test_a_full_disk_leaves_no_half_a_wav(edge_export, bundle, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopping_a_build_leaves_nothing(tmp_path, oracle, how, code):
-    command = [sys.executable, "-m", "edge_export", "build", "--checkpoint", str(oracle), "--out", str(tmp_path / "x")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+@pytest.mark.parametrize(
+    ("how", "code", "what"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_stopping_a_build_leaves_nothing_and_says_so(tmp_path, tmp_path_factory, how, code, what):
+    """Of the built-in checkpoint, which lies among the temporary files."""
+    scratch = tmp_path_factory.mktemp("scratch")
+    command = [sys.executable, "-m", "edge_export", "build", "--no-cache", "--out", str(tmp_path / "x")]
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
         for line in process.stderr:
             if "compiling the dit" in line:
                 break
@@ -290,8 +320,10 @@ def test_stopping_a_build_leaves_nothing(tmp_path, oracle, how, code):
         process.send_signal(how)
         rest = process.communicate(timeout=120)[1]
     assert process.returncode == code
+    assert rest.splitlines()[-1] == f"edge-export: error: {what}; nothing half-written was left behind"
     assert "Traceback" not in rest
     assert not list(tmp_path.iterdir())
+    assert not list(scratch.glob("edge-export-*"))
 
 
 def test_a_missing_package_is_named(edge_export, bundle, tmp_path, monkeypatch):
