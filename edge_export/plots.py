@@ -14,11 +14,27 @@ LOWEST_HZ = 30
 
 
 def require_plots() -> None:
-    """MissingDependency when matplotlib is not installed: asked before the sound is made, not after."""
+    """MissingDependency when matplotlib is not installed."""
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
         raise MissingDependency("pictures need matplotlib: pip install 'edge-export[plot]'")
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture that could not be drawn: asked before the work for it is done, not after.
+
+    Raises:
+        MissingDependency: matplotlib is not installed.
+        OutputError: the ending of `path` is no picture format.
+    """
+    require_plots()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    formats = FigureCanvasAgg.get_supported_filetypes()
+    if path.suffix.removeprefix(".").lower() not in formats:
+        known = ", ".join(f".{name}" for name in sorted(formats))
+        raise OutputError(f"cannot write the picture {path}: its ending is none of {known}; choose another --plot")
 
 
 def plot_audio(path: Path, audio: np.ndarray, sample_rate: int, title: str) -> None:
@@ -29,7 +45,7 @@ def plot_audio(path: Path, audio: np.ndarray, sample_rate: int, title: str) -> N
     Raises:
         OutputError: the ending is no picture format, or the file cannot be written.
     """
-    require_plots()
+    check_picture(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -47,12 +63,9 @@ def plot_audio(path: Path, audio: np.ndarray, sample_rate: int, title: str) -> N
     below.set(xlabel="seconds", ylabel="Hz", yscale="log", ylim=(LOWEST_HZ, sample_rate / 2))
     below.set_xlim(0, audio.shape[1] / sample_rate)
     picture = BytesIO()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph")  # the title's: drawn as boxes where the font lacks them
-            figure.savefig(picture, format=path.suffix.removeprefix("."))
-    except ValueError as error:
-        raise OutputError(f"cannot write the picture {path}: {error}; choose another --plot") from error
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # the title's: drawn as boxes where the font lacks them
+        figure.savefig(picture, format=path.suffix.removeprefix("."))
     replace_file(path, picture.getvalue())
 
 
