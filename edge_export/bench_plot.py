@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_export.bench import Bench, Measured, Quantity, Run
-from edge_export.errors import OutputError
-from edge_export.plots import require_plots
+from edge_export.plots import check_picture
 from runtime_py.audio import replace_file
 
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#8172b3", "#937860")  # by order of stage
@@ -36,7 +35,7 @@ def plot_bench(path: Path, bench: Bench) -> None:
         MissingDependency: matplotlib is not installed.
         OutputError: the ending is no picture format, or the file cannot be written.
     """
-    require_plots()
+    check_picture(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -55,12 +54,9 @@ def plot_bench(path: Path, bench: Bench) -> None:
     once = dict(sorted(zip(labels, handles), key=lambda entry: entry[0] in MARKS))
     figure.legend(once.values(), once.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize="small")
     picture = BytesIO()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph")  # a folder's name: boxes where the font lacks it
-            figure.savefig(picture, format=path.suffix.removeprefix("."))
-    except ValueError as error:
-        raise OutputError(f"cannot write the picture {path}: {error}; choose another --plot") from error
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a folder's name: boxes where the font lacks it
+        figure.savefig(picture, format=path.suffix.removeprefix("."))
     replace_file(path, picture.getvalue())
 
 

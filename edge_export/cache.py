@@ -106,6 +106,7 @@ class ProgramCache:
 
         Raises:
             UsageError: `folder` was given, and is a file or below one.
+            OutputError: `folder` was given, does not exist, and cannot be made.
         """
         self._note, self._on, self._folder = note, True, folder or Path()
         try:
@@ -116,6 +117,8 @@ class ProgramCache:
             if folder is not None:
                 raise
             self._switch_off(str(error))
+        if folder is not None:
+            _refuse_unwritable(folder)
 
     def fetch(self, digest: str, out: Path) -> "Compiled | None":
         """Copy the program kept under `digest` to `out`, and return what its backend said of it; None if there is none.
@@ -362,6 +365,24 @@ def _refuse_file(folder: Path) -> None:
         is_folder = False
     if not is_folder:
         raise UsageError(f"the cache {folder} is, or lies below, a file and not a folder; choose another place for it")
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    """OutputError when `folder` does not exist and could not be made. One that may only be read is of use."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    made: list[Path] = []
+    try:
+        for path in reversed(missing):
+            path.mkdir()
+            made.append(path)
+    except FileExistsError:  # another build's
+        return
+    except OSError as error:
+        raise OutputError(f"cannot write in {folder}: {error.strerror}; choose another --cache") from error
+    finally:
+        for path in reversed(made):  # until there is something to keep
+            with suppress(OSError):
+                path.rmdir()
 
 
 @contextmanager

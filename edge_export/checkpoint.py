@@ -214,14 +214,18 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; `edge-export fetch` completes a checkpoint")
-    return path
+    try:
+        with path.open("rb"):  # the readers of weights take a file that they may not read for a damaged one
+            return path
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; check its permissions") from error
 
 
 def _open_weights(folder: Path) -> Tensors:
     for name in WEIGHTS_FILES:
         path = folder / name
         if path.is_file():
-            return SafetensorsFile(path) if path.suffix == ".safetensors" else CkptFile(path)
+            return SafetensorsFile(_existing(path)) if path.suffix == ".safetensors" else CkptFile(_existing(path))
     raise CheckpointError(
         f"{folder} has neither {' nor '.join(WEIGHTS_FILES)}; `edge-export fetch` completes a checkpoint"
     )

@@ -5,7 +5,9 @@ command that needs it, so that `--help` answers at once.
 """
 
 import json
+import math
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
     from runtime_py.generate import Event, OpenProgram
     from runtime_py.tokenizer import Prompt
 
-INTERRUPTED = 130
-INTERRUPTION = "interrupted; nothing half-written was left behind"
-TERMINATED = 143
+INTERRUPTED, TERMINATED = 130, 143
+ENDINGS = {
+    INTERRUPTED: "interrupted; nothing half-written was left behind",
+    TERMINATED: "terminated; nothing half-written was left behind",
+}
 MOST_LINES = 100
 MOST_CLIPS = 1000
 STDOUT = Path("-")
@@ -57,15 +61,15 @@ def main() -> None:
     """The entry point: one clear line and an exit code for everything that can go wrong."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        app()
+        _leave(app(prog_name="edge-export", standalone_mode=False))  # else Typer prints errors in a box of its own
     except EdgeExportError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail(INTERRUPTION, INTERRUPTED)
-    except SystemExit as leaving:  # how Typer reports Ctrl-C: the code alone
-        if leaving.code == INTERRUPTED:
-            _fail(INTERRUPTION, INTERRUPTED)
-        raise
+    except typer.TyperException as error:
+        _refuse_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        _leave(INTERRUPTED)
+    except SystemExit as leaving:
+        _leave(leaving.code)
     except OSError as error:
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}", OutputError.exit_code)
     except ModuleNotFoundError as error:
@@ -78,6 +82,25 @@ def _fail(message: str, code: int) -> None:
     line = " ".join(message.split())
     print(f"edge-export: error: {line}", file=sys.stderr)
     sys.exit(code)
+
+
+def _leave(code: object) -> None:
+    """End as `code` asks for, and say why when a signal asked for it; what Typer returns may be such a code too."""
+    if code in ENDINGS:
+        assert isinstance(code, int)
+        _fail(ENDINGS[code], code)
+    if code:
+        sys.exit(code if isinstance(code, int) else str(code))
+
+
+def _refuse_usage(error: typer.TyperException) -> None:
+    """What the parser has to say of the arguments, in one line; nothing when it has shown the help already."""
+    said = error.format_message().strip()
+    if not said:
+        sys.exit(error.exit_code)
+    context: typer.Context | None = getattr(error, "ctx", None)
+    command = context.command_path if context else "edge-export"
+    _fail(f"{said[0].lower()}{said[1:].rstrip('.')}; try '{command} --help'", error.exit_code)
 
 
 def _terminate(_signal: int, _frame: object) -> None:
@@ -135,6 +158,8 @@ def build(
 
     if no_cache and cache is not None:
         raise UsageError("--cache and --no-cache exclude each other; give one of them")
+    if latents is not None and latents < 1:
+        raise UsageError(f"latents is {latents}, expected 1 or more, up to what the model has")
     request = BuildRequest(
         out=out,
         target=target,
@@ -206,15 +231,16 @@ def run(
     outs = _numbered(out, count)
     _check_outputs(*outs, *([record] if record else []), bundle=bundle)
     _check_threads(threads)
+    _check_checkpoint(checkpoint, "--engine", engine)
     if record is not None and (count > 1 or record.absolute() == out.absolute()):
         raise UsageError("--record is of one clip, in a file of its own; leave --count out, or name another file")
     if plot is not None:
-        from edge_export.plots import plot_audio, require_plots
+        from edge_export.plots import check_picture, plot_audio
 
         _check_outputs(*_numbered(plot, count), bundle=bundle)
         if plot.absolute() == out.absolute():
             raise UsageError(f"--plot and --out are both {out}; name two files")
-        require_plots()
+        check_picture(plot)
     opened = open_bundle(bundle)
     manifest = opened.manifest
     request = Request(
@@ -284,7 +310,7 @@ def verify(bundle: BundleArgument, threads: ThreadsOption = None, as_json: JsonO
         _print_json(report.verify_record(opened, checks))
     else:
         _print(report.check_table(checks))
-    refuse_failures(checks)
+    refuse_failures(checks, (str(bundle),))
 
 
 @app.command(epilog="Example: edge-export bench bundle --against reference --seconds 7 --threads 2 --plot bench.png")
@@ -310,13 +336,14 @@ def bench(
     from edge_export.bench import BenchRequest, bench_record, bench_table, measure
     from runtime_py.audio import replace_file
 
+    _check_checkpoint(checkpoint, "--against", against)
     to_file = json_file is not None and json_file != STDOUT
     _check_outputs(*([json_file] if json_file and to_file else []), *([plot] if plot else []), bundle=bundle)
     if plot is not None:
         from edge_export.bench_plot import plot_bench
-        from edge_export.plots import require_plots
+        from edge_export.plots import check_picture
 
-        require_plots()
+        check_picture(plot)
     request = BenchRequest(
         bundle=bundle, against=against, seconds=seconds, threads=threads, runs=runs, checkpoint=checkpoint
     )
@@ -347,6 +374,10 @@ def sensitivity(
     need: Annotated[
         float | None, typer.Option(metavar="DB", help="Also say which layers to keep in float to reach so many dB.")
     ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --need: write the .json recipe that does, for `build --recipe`."),
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The checkpoint a bundle was built from, if it moved.")
     ] = None,
@@ -354,28 +385,47 @@ def sensitivity(
     as_json: JsonOption = False,
 ) -> None:
     """Measure what each layer alone does to the sound in int8, worst first."""
+    from edge_export.sensitivity import MARGIN_DB, sensitivity_record, sensitivity_table, suggest
     from edge_export.sensitivity import sensitivity as measure
-    from edge_export.sensitivity import sensitivity_record, sensitivity_table, suggest
     from edge_export.source import open_source
     from edge_export.submodules import SUBMODULES
+    from quantization.recipes import dump_recipe, keeping
+    from runtime_py.audio import replace_file
 
+    _check_need(need, recipe)
+    _check_outputs(*([plot] if plot else []), *([recipe] if recipe else []), bundle=source)
     if plot is not None:
-        from edge_export.plots import require_plots
+        from edge_export.plots import check_picture
         from edge_export.sensitivity_plot import plot_sensitivity
 
-        _check_outputs(plot, bundle=source or plot / "none")
-        require_plots()
+        check_picture(plot)
     with _progress() as heard, open_source(source, checkpoint) as (found, its_backend):
-        errors = measure(found, backend or its_backend, tuple(submodule or SUBMODULES), layers, heard)
+        backend = backend or its_backend
+        errors = measure(found, backend, tuple(submodule or SUBMODULES), layers, heard)
     if plot is not None:
         plot_sensitivity(plot, errors)
-    kept = None if need is None else suggest(errors, need)
+    if need is None:
+        _print_json(sensitivity_record(errors)) if as_json else _print(sensitivity_table(errors))
+        return
+    kept = suggest(errors, need + MARGIN_DB)
+    found_recipe = keeping(
+        ((layer.submodule, layer.operator, layer.name) for layer in kept),
+        {error.submodule: need for error in errors},
+    )
+    if recipe is not None:
+        replace_file(recipe, dump_recipe(found_recipe).encode())
+    names = [layer.name for layer in kept]
     if as_json:
-        _print_json(sensitivity_record(errors) | ({} if kept is None else {"keep_in_float": list(kept)}))
+        _print_json(sensitivity_record(errors) | {"keep_in_float": names, "recipe": asdict(found_recipe)})
         return
     _print(sensitivity_table(errors))
-    if kept is not None:
-        print(f"To reach {need:g} dB, keep in float: {', '.join(kept) or 'nothing'}")
+    print(f"To reach {need:g} dB, keep in float: {', '.join(names) or 'nothing'}")
+    if recipe is None:
+        print("The same again with --recipe mine.json writes the recipe for `edge-export build`")
+        return
+    weights = ("--checkpoint", str(found.folder)) if found.folder.is_dir() else ()  # the built-in one is gone by now
+    command = ("edge-export", "build", *weights, "--backend", backend, "--recipe", str(recipe), "--out", "bundle")
+    print(f"Wrote {recipe}. Build with it: {shlex.join(command)}")
 
 
 @app.command(epilog="Example: edge-export inspect bundle")
@@ -466,15 +516,29 @@ def _numbered(path: Path, count: int) -> list[Path]:
     return [path] if count == 1 else [path.with_stem(f"{path.stem}-{clip}") for clip in range(1, count + 1)]
 
 
-def _check_outputs(*paths: Path, bundle: Path) -> None:
+def _check_outputs(*paths: Path, bundle: Path | None) -> None:
     """Refuse outputs that could not be written, or that would spoil the bundle, before any work is done."""
     for path in paths:
-        if path.resolve().is_relative_to(bundle.resolve()):
+        if bundle is not None and path.resolve().is_relative_to(bundle.resolve()):
             raise OutputError(f"{path} lies inside the bundle, which must stay as it is; write elsewhere")
         if path.is_dir():
             raise OutputError(f"{path} is a folder; name a file")
         if not path.absolute().parent.is_dir():
             raise OutputError(f"{path.parent} is no folder; make it first, or write elsewhere")
+
+
+def _check_need(need: float | None, recipe: Path | None) -> None:
+    if need is not None and not 0 < need < math.inf:
+        raise UsageError(f"need is {need:g}, expected a number of dB above 0")
+    if recipe is not None and need is None:
+        raise UsageError("--recipe writes what --need finds; add --need DB")
+    if recipe is not None and recipe.suffix != ".json":
+        raise UsageError(f"--recipe is {recipe}, expected a name that ends in .json, as `build --recipe` does")
+
+
+def _check_checkpoint(checkpoint: Path | None, option: str, given: str | None) -> None:
+    if checkpoint is not None and given != "reference":
+        raise UsageError(f"--checkpoint is for the reference; add {option} reference, or leave --checkpoint out")
 
 
 def _check_threads(threads: int | None) -> None:

@@ -4,6 +4,7 @@ checkpoint -> tokenizer -> programs -> golden vectors -> verify -> manifest -> r
 """
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from edge_export.targets import Target, target_for
 from edge_export.tokenizer_export import read_spiece
 from edge_export.verify import Check, verify
 from quantization.layers import OPERATORS, layers_of
-from quantization.recipe import Recipe
+from quantization.recipe import Recipe, choose_from
 from quantization.recipes import RECIPES, recipe_for
 from runtime_py.bundle import Bundle
 from runtime_py.generate import Request, default_seconds
@@ -121,7 +122,8 @@ def export_bundle(request: BuildRequest, heard: Progress, note: Callable[[str], 
         manifest = add_golden(draft, checkpoint, tokenizer, staging)
         steps.next("verifying the bundle")
         checks = tuple(verify(Bundle(folder=staging, manifest=manifest)))
-        refuse_failures(checks)
+        source = () if request.checkpoint is None else (str(request.checkpoint),)
+        refuse_failures(checks, (*source, "--backend", choices.backend_name))
         (staging / MANIFEST_FILE).write_text(dump_manifest(manifest), encoding="utf-8")
         if request.checkpoint is not None:
             remember_checkpoint(checkpoint)
@@ -134,6 +136,7 @@ def resolve(request: BuildRequest) -> Choices:
     target, recipe = target_for(request.target), recipe_for(request.recipe)
     backend_name = request.backend or target.backend
     backend = backend_for(backend_name)
+    check_stages(recipe)
     if recipe.float16 and not backend.FLOAT16:
         raise UsageError(
             f"recipe {recipe.name} computes in float16, which {backend_name} cannot beside int8; use --backend litert"
@@ -141,25 +144,27 @@ def resolve(request: BuildRequest) -> Choices:
     return Choices(target=target, backend=backend, backend_name=backend_name, recipe=recipe, steps=request.steps)
 
 
+def check_stages(recipe: Recipe) -> None:
+    """UsageError when `float16` or the thresholds of `recipe` name other submodules than there are."""
+    for name in recipe.float16:
+        if name not in SUBMODULES:
+            raise UsageError(f"recipe {recipe.name}: float16 names {name!r}; {choose_from(name, SUBMODULES)}")
+    judged = set(recipe.thresholds)
+    if judged - {"run"} != set(SUBMODULES):
+        raise UsageError(
+            f"recipe {recipe.name}: thresholds are for {', '.join(sorted(judged)) or 'nothing'}; "
+            f"name each of {', '.join(SUBMODULES)}, and run if you like"
+        )
+
+
 def check_recipe(checkpoint: Checkpoint, choices: Choices) -> None:
     """Hold a recipe of the user's own against the layers of the network, before minutes of work.
 
     Raises:
-        UsageError: a rule matches no layer, or `float16` names no submodule.
+        UsageError: a rule matches no layer.
     """
     if RECIPES.get(choices.recipe.name) is choices.recipe:
         return
-    for name in choices.recipe.float16:
-        if name not in choices.submodules:
-            raise UsageError(
-                f"recipe {choices.recipe.name}: float16 names {name!r}; choose from {', '.join(SUBMODULES)}"
-            )
-    judged = set(choices.recipe.thresholds)
-    if judged - {"run"} != set(choices.submodules):
-        raise UsageError(
-            f"recipe {choices.recipe.name}: thresholds are for {', '.join(sorted(judged)) or 'nothing'}; "
-            f"name each of {', '.join(choices.submodules)}, and run if you like"
-        )
     choices.recipe.check_layers(
         (name, OPERATORS[type(layer[0])], path)
         for name in choices.submodules
@@ -258,8 +263,11 @@ def add_golden(draft: Manifest, checkpoint: Checkpoint, tokenizer: Tokenizer, fo
     return dataclasses.replace(draft, golden=spec)
 
 
-def refuse_failures(checks: tuple[Check, ...]) -> None:
-    """Raise one VerificationError that names every failed check."""
+def refuse_failures(checks: tuple[Check, ...], source: tuple[str, ...]) -> None:
+    """Raise one VerificationError that names every failed check, and the command that says what to do about it.
+
+    `source` is what that command, `edge-export sensitivity`, is to look at: its first arguments.
+    """
     failed = [check for check in checks if not check.passed]
     if failed:
         found = "; ".join(
@@ -267,10 +275,18 @@ def refuse_failures(checks: tuple[Check, ...]) -> None:
             + (f" (needs {check.threshold_db:g})" if check.threshold_db is not None else "")
             for check in failed
         )
-        raise VerificationError(
-            f"too far from the reference: {found}; `edge-export sensitivity CHECKPOINT --need DB` says which layers to "
-            f"keep in float, --recipe fp32 whether int8 is at fault at all"
-        )
+        raise VerificationError(f"too far from the reference: {found}; {_advice(failed, source)}")
+
+
+def _advice(failed: list[Check], source: tuple[str, ...]) -> str:
+    """What to run next, ready to be pasted: for all submodules that failed, and the most that any of them needs."""
+    needs = {check.stage: check.threshold_db for check in failed if check.stage in SUBMODULES and check.threshold_db}
+    whether = "`edge-export build --recipe fp32` says whether int8 is at fault at all"
+    if not needs:
+        return whether
+    stages = (argument for stage in needs for argument in ("--submodule", stage))
+    command = shlex.join(("edge-export", "sensitivity", *source, *stages, "--need", f"{max(needs.values()):g}"))
+    return f"`{command}` says which layers to keep in float, {whether.replace(' says', '')}"
 
 
 @contextmanager

@@ -14,11 +14,27 @@ LOWEST_HZ = 30
 
 
 def require_plots() -> None:
-    """MissingDependency when matplotlib is not installed: asked before the sound is made, not after."""
+    """MissingDependency when matplotlib is not installed."""
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
         raise MissingDependency("pictures need matplotlib: pip install 'edge-export[plot]'")
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture that could not be drawn: asked before the work for it is done, not after.
+
+    Raises:
+        MissingDependency: matplotlib is not installed.
+        OutputError: the ending of `path` is no picture format.
+    """
+    require_plots()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    formats = FigureCanvasAgg.get_supported_filetypes()
+    if path.suffix.removeprefix(".").lower() not in formats:
+        known = ", ".join(f".{name}" for name in sorted(formats))
+        raise OutputError(f"cannot write the picture {path}: its ending is none of {known}; choose another --plot")
 
 
 def plot_audio(path: Path, audio: np.ndarray, sample_rate: int, title: str) -> None:
@@ -29,11 +45,8 @@ def plot_audio(path: Path, audio: np.ndarray, sample_rate: int, title: str) -> N
     Raises:
         OutputError: the ending is no picture format, or the file cannot be written.
     """
-    try:
-        picture = audio_picture(audio, sample_rate, title, path.suffix.removeprefix("."))
-    except ValueError as error:
-        raise OutputError(f"cannot write the picture {path}: {error}; choose another --plot") from error
-    replace_file(path, picture)
+    check_picture(path)
+    replace_file(path, audio_picture(audio, sample_rate, title, path.suffix.removeprefix(".")))
 
 
 def audio_picture(
@@ -45,7 +58,7 @@ def audio_picture(
     size: tuple[float, float] = (10, 5.5),
     dpi: int = 120,
 ) -> bytes:
-    """The bytes of that picture, `size` in inches; ValueError when matplotlib does not know the format."""
+    """The bytes of that picture in a `format` that matplotlib knows; `size` in inches."""
     require_plots()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -79,6 +79,8 @@ def _checkpoint_folder(manifest: Manifest, folder: Path | None) -> Iterator[Path
         with builtin_checkpoint() as made:
             yield made
         return
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"there is no checkpoint at {folder}; name the folder of the one this bundle was built from")
     found = folder or _remembered(manifest.model.checkpoint_sha256)
     if found is None or not found.is_dir():
         raise UsageError("the reference engine needs the checkpoint this bundle was built from" + ADD)

@@ -29,6 +29,7 @@ from edge_export.report import table
 from edge_export.submodules import SUBMODULES, Part, rewrite
 from edge_export.tokenizer_export import read_spiece
 from quantization.layers import OPERATORS, Layer, layers_of
+from quantization.recipe import choose_from
 from runtime_py.engine import Tensors
 from runtime_py.generate import DEFAULT_SECONDS
 from runtime_py.metrics import snr_db
@@ -40,6 +41,9 @@ DECODER_LATENTS = 24
 
 STEPS = 2
 """Of the reference generation: the second is at the sigma of the middle one of eight."""
+
+MARGIN_DB = 3.0
+"""What a prediction may be off by: noise adds as powers only roughly, and a dit is judged by its worst step."""
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 NEAREST = 3
@@ -277,15 +281,15 @@ def predicted_db(errors: Iterable[LayerError]) -> float:
     return _decibels(math.fsum(map(_noise, errors)))
 
 
-def suggest(errors: Iterable[LayerError], threshold_db: float) -> tuple[str, ...]:
+def suggest(errors: Iterable[LayerError], threshold_db: float) -> tuple[LayerError, ...]:
     """The fewest layers to leave in float so that each submodule is predicted to reach `threshold_db`, worst first."""
     allowed = _power(threshold_db)
-    left: list[str] = []
+    left: list[LayerError] = []
     for group in by_submodule(errors).values():
         quietest_first = sorted(group, key=lambda error: -error.snr_db)
         sums = accumulate(map(_noise, quietest_first))
         kept = sum(total <= allowed for total in sums)
-        left += [error.name for error in reversed(quietest_first[kept:])]
+        left += reversed(quietest_first[kept:])
     return tuple(left)
 
 
@@ -352,9 +356,7 @@ def _finite(value: Any) -> Any:
 def _known(name: str, choices: Iterable[str], what: str) -> None:
     names = list(choices)
     if name not in names:
-        close = get_close_matches(name, names, n=1)
-        meant = f"did you mean {close[0]!r}? " if close else ""
-        raise UsageError(f"no {what} called {name!r}; {meant}choose from {', '.join(names)}")
+        raise UsageError(f"no {what} called {name!r}; {choose_from(name, names)}")
 
 
 def _nearest(pattern: str, names: Iterable[str]) -> str:

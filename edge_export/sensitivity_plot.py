@@ -9,8 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_export.errors import OutputError
-from edge_export.plots import require_plots
+from edge_export.plots import check_picture
 from runtime_py.audio import replace_file
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def plot_sensitivity(path: Path, errors: "Iterable[LayerError]") -> None:
         MissingDependency: matplotlib is not installed.
         OutputError: the ending is no picture format, or the file cannot be written.
     """
-    require_plots()
+    check_picture(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -48,10 +47,7 @@ def plot_sensitivity(path: Path, errors: "Iterable[LayerError]") -> None:
     for axes, (submodule, group) in zip(panels, groups.items()):
         _panel(axes, submodule, group)
     picture = BytesIO()
-    try:
-        figure.savefig(picture, format=path.suffix.removeprefix("."))
-    except ValueError as error:
-        raise OutputError(f"cannot write the picture {path}: {error}; choose another --plot") from error
+    figure.savefig(picture, format=path.suffix.removeprefix("."))
     replace_file(path, picture.getvalue())
 
 

@@ -64,8 +64,8 @@ def output_error(error: OSError, out: Path) -> OutputError:
         errno.EROFS: "the file system is read-only; choose another place",
         errno.ENOTDIR: "part of the path is a file, not a folder; choose another place",
         errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
-        errno.EEXIST: "it exists; choose another --out or remove it",
-        errno.ENOTEMPTY: "it exists; choose another --out or remove it",
+        errno.EEXIST: "it exists; choose another place or remove it",
+        errno.ENOTEMPTY: "it exists; choose another place or remove it",
     }.get(error.errno or 0, f"{error.strerror or error}; check the place and its disk")
     return OutputError(f"cannot write {out}: {what}")
 
@@ -73,7 +73,7 @@ def output_error(error: OSError, out: Path) -> OutputError:
 def _refuse_existing(out: Path) -> None:
     if os.path.lexists(out):
         kind = "folder" if out.is_dir() else "file"
-        raise OutputError(f"the {kind} {out} exists; choose another --out or remove it")
+        raise OutputError(f"the {kind} {out} exists; choose another place or remove it")
     with suppress(FileNotFoundError):  # lexists says no to every error; let the others speak
         out.lstat()
 

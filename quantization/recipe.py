@@ -38,8 +38,15 @@ class Rule:
     activations: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.weights not in WEIGHTS or self.activations not in ACTIVATIONS:
-            raise ValueError(f"weights are one of {WEIGHTS} and activations one of {ACTIVATIONS}, not {self}")
+        for field, value, choices in (
+            ("weights", self.weights, WEIGHTS),
+            ("activations", self.activations, ACTIVATIONS),
+        ):
+            if value not in choices:
+                raise ValueError(f"{self}: {field} is {value!r}; choose from {', '.join(choices)}")
+
+    def __str__(self) -> str:
+        return f"the rule for {self.submodule} {self.operator} {self.pattern}"
 
     @property
     def formats(self) -> tuple[str, str]:
@@ -71,8 +78,9 @@ class Recipe:
     straight: bool = False
 
     def __post_init__(self) -> None:
-        if not all(map(math.isfinite, self.thresholds.values())):
-            raise ValueError(f"thresholds are finite numbers of decibels, not {self.thresholds}")
+        for stage, least in self.thresholds.items():
+            if not math.isfinite(least):
+                raise ValueError(f"thresholds.{stage}: is {least}, expected a finite number of decibels")
 
     def rule_for(self, submodule: str, operator: str, name: str) -> Rule:
         """The first rule that matches, or FLOAT."""
@@ -87,9 +95,26 @@ class Recipe:
         layers = list(layers)
         for rule in self.rules:
             if not any(rule.matches(*layer) for layer in layers):
-                wanted = f"{rule.submodule} {rule.operator} {rule.pattern}"
-                nearest = get_close_matches(wanted, map(" ".join, layers), n=1, cutoff=0.0)
-                raise UsageError(
-                    f"recipe {self.name}: no layer is {wanted!r} (submodule, operator, pattern); nearest: "
-                    f"{', '.join(nearest) or 'none'}; `edge-export sensitivity` lists them all"
-                )
+                raise UsageError(f"recipe {self.name}: {_why_none(rule, layers)}")
+
+
+def _why_none(rule: Rule, layers: list[tuple[str, str, str]]) -> str:
+    """Why `rule` matches none of `layers`: its submodule, its operator, or all three together."""
+    for what, pattern, column in (("submodule", rule.submodule, 0), ("operator", rule.operator, 1)):
+        names = list(dict.fromkeys(layer[column] for layer in layers))
+        if names and not any(fnmatchcase(name, pattern) for name in names):
+            return f"{rule}: no {what} is {pattern!r}; {choose_from(pattern, names)}"
+    wanted = f"{rule.submodule} {rule.operator} {rule.pattern}"
+    nearest = get_close_matches(wanted, map(" ".join, layers), n=1, cutoff=0.0)
+    return (
+        f"no layer is {wanted!r} (submodule, operator, pattern); nearest: "
+        f"{', '.join(nearest) or 'none'}; `edge-export sensitivity` lists them all"
+    )
+
+
+def choose_from(wrong: str, names: Iterable[str]) -> str:
+    """What to say after "no such name": the nearest of `names` if one is near, and all of them."""
+    names = list(names)
+    close = get_close_matches(wrong, names, n=1)
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    return f"{meant}choose from {', '.join(names)}"

@@ -4,10 +4,11 @@ A recipe of a user's own is the same in a JSON file.
 """
 
 import json
-from dataclasses import MISSING, fields
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 
-from quantization.recipe import Recipe, Rule
+from quantization.recipe import Recipe, Rule, choose_from
 from runtime_py import strict_json
 from runtime_py.errors import UsageError
 from runtime_py.manifest import ManifestError, read_as
@@ -59,6 +60,27 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
+def keeping(kept: Iterable[tuple[str, str, str]], needs: dict[str, float]) -> Recipe:
+    """int8-dynamic with the layers `kept` in float: (submodule, operator, name) each.
+
+    Its thresholds stay, but for submodules that need less: what more they reach is a prediction.
+    """
+    base = RECIPES["int8-dynamic"]
+    rules = tuple(Rule(submodule=submodule, operator=operator, pattern=name) for submodule, operator, name in kept)
+    return replace(
+        base,
+        name="int8-dynamic-kept",
+        summary=f"int8-dynamic, but {len(rules)} layer{'' if len(rules) == 1 else 's'} in float",
+        rules=(*rules, *base.rules),
+        thresholds={name: min(least, needs.get(name, least)) for name, least in base.thresholds.items()},
+    )
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The JSON text of `recipe`, as `read_recipe` reads it."""
+    return json.dumps(asdict(recipe), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def recipe_for(name: str) -> Recipe:
     """The recipe called `name`, or the one in the file `name` if that ends in .json.
 
@@ -83,14 +105,17 @@ def read_recipe(path: Path) -> Recipe:
             raise ValueError("it is no plain file")
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise ValueError(f"it is larger than {MAX_RECIPE_BYTES >> 20} MiB")
-        document = strict_json.parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if not text.strip():
+            raise ValueError("it is empty")
+        document = strict_json.parse(text)
         if not isinstance(document, dict):
             raise ValueError("it is no JSON object")
         json.dumps(document, ensure_ascii=False).encode()  # ValueError: half a character, which no manifest can hold
         rules = document.get("rules", [])
         if isinstance(rules, list):
-            rules = [_with_defaults(Rule, rule) for rule in rules]
-        recipe = read_as(Recipe, _with_defaults(Recipe, {**document, "rules": rules}), path.name)
+            rules = [_with_defaults(Rule, rule, f"rules[{index}].") for index, rule in enumerate(rules)]
+        recipe = read_as(Recipe, _with_defaults(Recipe, {**document, "rules": rules}, ""), path.name)
     except OSError as error:
         raise UsageError(f"cannot read the recipe {path}: {error.strerror}; name a file, or a known recipe") from error
     except (ManifestError, ValueError) as error:
@@ -100,10 +125,14 @@ def read_recipe(path: Path) -> Recipe:
     return recipe
 
 
-def _with_defaults(kind: type, value: object) -> object:
-    """`value`, with the defaults of `kind` for the keys it lacks, in JSON's types."""
+def _with_defaults(kind: type, value: object, place: str) -> object:
+    """`value`, with the defaults of `kind` for the keys it lacks, in JSON's types; ValueError for a key too many."""
     if not isinstance(value, dict):
         return value
+    names = [field.name for field in fields(kind)]
+    for key in value:
+        if key not in names:
+            raise ValueError(f"{place}{key}: is not a key of a recipe; {choose_from(key, names)}")
     defaults = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
     in_json = {name: list(default) if isinstance(default, tuple) else default for name, default in defaults.items()}
     return {**in_json, **value}

@@ -513,4 +513,4 @@ def test_a_reference_without_its_checkpoint_is_told_before_anything_is_measured(
     request = BenchRequest(bundle=bundle, against="reference", checkpoint=tmp_path / "missing")
     said = refused(request, UsageError)
     assert said.startswith("opening B, reference")
-    assert "add --checkpoint DIR" in said
+    assert f"there is no checkpoint at {tmp_path / 'missing'}" in said

@@ -468,6 +468,21 @@ def test_a_file_given_as_the_cache_is_refused(tmp_path):
                 look(folder)
 
 
+def test_a_folder_that_cannot_be_made_is_refused_at_once(tmp_path, monkeypatch):
+    """The superuser may write anywhere: the system refuses by hand."""
+    refuse, made = lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied")), Path.mkdir
+    monkeypatch.setattr(Path, "mkdir", lambda path: refuse() if path.name == "below" else made(path))
+    with pytest.raises(OutputError) as caught:
+        ProgramCache(tmp_path / "kept" / "below", pytest.fail)
+    said = f"cannot write in {tmp_path}/kept/below: Permission denied; choose another --cache"
+    assert (str(caught.value), list(tmp_path.iterdir())) == (said, [])
+
+
+def test_a_folder_is_made_when_there_is_something_to_keep_in_it(tmp_path):
+    ProgramCache(tmp_path / "kept" / "below", pytest.fail)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_where_the_default_cache_would_be_only_switches_it_off(made, tmp_path, monkeypatch):
     (tmp_path / "edge-export").write_text("x")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -125,6 +125,20 @@ def test_truncated_weights_are_called_that(folder, name, kept):
     assert "truncated" in refused(folder)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "t5-base/model.safetensors", "t5-base/spiece.model"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(folder, monkeypatch, name):
+    """The superuser may read anything: opening is refused by hand."""
+    opened = Path.open
+
+    def refuse(path: Path, *arguments, **options):
+        if path == folder / name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert refused(folder) == f"cannot read {folder / name}: Permission denied; check its permissions"
+
+
 def test_a_missing_folder_says_how_to_get_one(tmp_path):
     assert "new-checkpoint" in refused(tmp_path / "none")
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shlex
 import shutil
 import signal
 import struct
@@ -20,6 +21,7 @@ import soundfile
 
 from edge_export import cli
 from edge_export.cache import default_folder
+from quantization.recipes import RECIPES
 from runtime_py.bundle import open_bundle
 from runtime_py.manifest import dump_manifest, load_manifest
 
@@ -84,6 +86,30 @@ def test_help_lists_every_command_and_is_quick():
 
 def test_version(edge_export):
     assert edge_export("--version").out.startswith("edge-export ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "bundle", "--sed", "3"), "no such option: --sed (Possible options: --seconds, --seed, --steps)"),
+        (("verify",), "missing argument 'BUNDLE'; try 'edge-export verify --help'"),
+        (("run", "bundle", "--seed", "x"), "invalid value for '--seed': "),
+        (("build", "--out"), "option '--out' requires an argument; try 'edge-export --help'"),
+        (("frob",), "no such command 'frob'; try 'edge-export --help'"),
+        (("device", "frob"), "no such command 'frob'; try 'edge-export device --help'"),
+    ],
+)
+def test_what_the_parser_refuses_is_one_line(edge_export, arguments, message):
+    result = edge_export(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.error
+    assert len(result.err.splitlines()) == 1
+
+
+def test_without_a_command_the_help_is_shown(edge_export):
+    result = edge_export()
+    assert (result.code, "Usage: edge-export" in result.out + result.err) == (2, True)
+    assert "error" not in result.err
 
 
 def test_targets_and_recipes_for_people_and_machines(edge_export):
@@ -202,7 +228,9 @@ def test_build_leaves_an_existing_output_alone(edge_export, tmp_path, oracle):
         (("--prompt", PROMPT, "--threads", "0"), 2, "threads is 0, expected 1 to 256"),
         (("--prompt", PROMPT, "--threads", "10000"), 2, "threads is 10000"),
         (("--prompt", PROMPT, "--engine", "warp"), 2, "no engine 'warp' for this bundle; choose from"),
-        (("--prompt", PROMPT, "--checkpoint", "/nowhere", "--engine", "reference"), 2, "--checkpoint DIR"),
+        (("--prompt", PROMPT, "--checkpoint", "/nowhere", "--engine", "reference"), 2, "no checkpoint at /nowhere"),
+        (("--prompt", PROMPT, "--checkpoint", "/nowhere"), 2, "add --engine reference, or leave --checkpoint out"),
+        (("--prompt", PROMPT, "--plot", "x.xyz"), 6, "cannot write the picture x.xyz: its ending is none of ."),
     ],
 )
 def test_run_refuses_what_makes_no_sound(edge_export, bundle, tmp_path, options, code, message):
@@ -279,10 +307,16 @@ def test_a_full_disk_leaves_no_half_a_wav(edge_export, bundle, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopping_a_build_leaves_nothing(tmp_path, oracle, how, code):
-    command = [sys.executable, "-m", "edge_export", "build", "--checkpoint", str(oracle), "--out", str(tmp_path / "x")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+@pytest.mark.parametrize(
+    ("how", "code", "what"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_stopping_a_build_leaves_nothing_and_says_so(tmp_path, tmp_path_factory, how, code, what):
+    """Of the built-in checkpoint, which lies among the temporary files."""
+    scratch = tmp_path_factory.mktemp("scratch")
+    command = [sys.executable, "-m", "edge_export", "build", "--no-cache", "--out", str(tmp_path / "x")]
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
         for line in process.stderr:
             if "compiling the dit" in line:
                 break
@@ -290,8 +324,10 @@ def test_stopping_a_build_leaves_nothing(tmp_path, oracle, how, code):
         process.send_signal(how)
         rest = process.communicate(timeout=120)[1]
     assert process.returncode == code
+    assert rest.splitlines()[-1] == f"edge-export: error: {what}; nothing half-written was left behind"
     assert "Traceback" not in rest
     assert not list(tmp_path.iterdir())
+    assert not list(scratch.glob("edge-export-*"))
 
 
 def test_a_missing_package_is_named(edge_export, bundle, tmp_path, monkeypatch):
@@ -406,11 +442,14 @@ def test_a_bundle_of_fewer_latents_plays_shorter_clips(edge_export, build_oracle
     assert (longer.code, "at most 0.372" in longer.error) == (2, True)
 
 
-@pytest.mark.parametrize("latents", [0, -1, 17])
-def test_latents_that_the_model_has_not_are_refused(build_oracle, tmp_path, latents):
+@pytest.mark.parametrize(
+    ("latents", "expected"), [(0, "expected 1 or more"), (-1, "expected 1 or more"), (17, "expected 1 to 16")]
+)
+def test_latents_that_the_model_has_not_are_refused(build_oracle, tmp_path, latents, expected):
     result = build_oracle("--latents", latents)
     assert result.code == 2
-    assert f"latents is {latents}, expected 1 to 16" in result.error
+    assert f"latents is {latents}, {expected}" in result.error
+    assert ("reading the checkpoint" in result.err) == (latents > 0)
     assert "compiling" not in result.err
     assert not list(tmp_path.iterdir())
 
@@ -456,9 +495,9 @@ def test_a_recipe_of_ones_own_does_what_it_says(edge_export, build_oracle, built
             "thresholds are for conditioner, decodre, dit; name each of conditioner, dit, decoder",
         ),
         ({"thresholds": {}}, "thresholds are for nothing"),
-        ({"float16": ["dti"]}, "float16 names 'dti'; choose from conditioner, dit, decoder"),
-        ({"rules": [{"weights": "int2"}]}, "my.json is no recipe: weights are one of"),
-        ({"ruels": []}, "my.json is no recipe: "),
+        ({"float16": ["dti"]}, "float16 names 'dti'; did you mean 'dit'? choose from conditioner, dit, decoder"),
+        ({"rules": [{"weights": "int2"}]}, "my.json is no recipe: the rule for * * *: weights is 'int2'; choose from"),
+        ({"ruels": []}, "my.json is no recipe: ruels: is not a key of a recipe; did you mean 'rules'?"),
     ],
 )
 def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_compiled(build_oracle, tmp_path, changes, message):
@@ -547,6 +586,21 @@ def test_a_cache_that_is_a_file_is_refused(build_oracle, tmp_path, place):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no folder that nobody may write in")
+def test_a_cache_that_nobody_may_write_in_is_refused_before_the_work(build_oracle, tmp_path):
+    result = build_oracle("--cache", "/proc/kept")
+    assert (result.code, result.out) == (6, "")
+    assert "cannot write in /proc/kept: " in result.error
+    assert len(result.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_new_checkpoint_onto_a_folder_says_what_to_do(edge_export, tmp_path):
+    result = edge_export("new-checkpoint", tmp_path)
+    assert (result.code, result.out) == (6, "")
+    assert f"the folder {tmp_path} exists; choose another place or remove it" in result.error
+
+
 def test_a_cache_without_a_cache_is_refused(build_oracle, tmp_path):
     result = build_oracle("--no-cache", "--cache", tmp_path / "kept")
     assert (result.code, "exclude each other" in result.error) == (2, True)
@@ -596,6 +650,8 @@ def test_bench_against_another_bundle_shows_both_and_writes_the_figures(edge_exp
         (("--runs", "0"), 2, "runs is 0, expected 1 to 1000"),
         (("--seconds", "1e9"), 2, "at most 0.743"),
         (("--against", "nowhere"), 4, "no bundle at nowhere"),
+        (("--against", "nowhere", "--checkpoint", "x"), 2, "add --against reference, or leave --checkpoint out"),
+        (("--plot", "a.xyz"), 6, "cannot write the picture a.xyz: its ending is none of ."),
         (("--json", "nowhere/a.json"), 6, "nowhere is no folder"),
         (("--plot", "nowhere/a.png"), 6, "nowhere is no folder"),
     ],
@@ -631,7 +687,48 @@ def test_sensitivity_of_a_bundle_finds_its_checkpoint_and_says_what_is_needed(ed
     result = edge_export("sensitivity", bundle, *FIRST, "--need", 10)
     assert result.code == 0
     assert "layers.1." in result.out
-    assert result.out.splitlines()[-1] == "To reach 10 dB, keep in float: nothing"
+    assert "To reach 10 dB, keep in float: nothing\n" in result.out
+    assert "--recipe mine.json" in result.out.splitlines()[-1]
+
+
+def test_the_recipe_that_sensitivity_writes_builds_what_it_promised(edge_export, oracle, tmp_path):
+    """The command it prints is run as it stands, in a folder of its own."""
+    file, measured = tmp_path / "mine.json", ("sensitivity", oracle, "--submodule", "dit", "--backend", "executorch")
+    bare = json.loads(edge_export(*measured, "--json").out)["predicted_snr_db"]["dit"]
+    needed = bare + 3
+    result = edge_export(*measured, "--need", needed, "--recipe", file, "--json")
+    record, recipe = json.loads(result.out), json.loads(file.read_text())
+    assert record["recipe"] == recipe
+    assert [rule["pattern"] for rule in recipe["rules"][: len(record["keep_in_float"])]] == record["keep_in_float"]
+    assert 0 < len(record["keep_in_float"]) < len(record["layers"])
+    assert recipe["thresholds"] == RECIPES["int8-dynamic"].thresholds
+    said = edge_export(*measured, "--need", needed, "--recipe", file).out.splitlines()[-1]
+    _, command = said.split("edge-export ")
+    arguments = [str(tmp_path / "bundle") if word == "bundle" else word for word in shlex.split(command)]
+    assert arguments[1:3] == ["--checkpoint", str(oracle)]
+    made = edge_export(*arguments, "--json")
+    assert made.code == 0, made.err
+    (dit,) = (check for check in json.loads(made.out)["checks"] if check["stage"] == "dit")
+    assert bare + 1 < dit["snr_db"] < bare + 20
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--need", "-5"), "need is -5, expected a number of dB above 0"),
+        (("--need", "nan"), "need is nan"),
+        (("--recipe", "mine.json"), "add --need DB"),
+        (("--need", "30", "--recipe", "nowhere/mine.json"), "nowhere is no folder"),
+        (("--plot", "a.xyz"), "its ending is none of ."),
+        (("--need", "30", "--recipe", "mine.txt"), "ends in .json"),
+    ],
+)
+def test_sensitivity_refuses_before_it_measures(edge_export, oracle, monkeypatch, options, message):
+    monkeypatch.setattr("edge_export.sensitivity.sensitivity", lambda *_: pytest.fail("measured"))
+    result = edge_export("sensitivity", oracle, *options)
+    assert (result.code, result.out) == (6 if "none of" in message or "no folder" in message else 2, "")
+    assert message in result.error
+    assert len(result.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from edge_export.errors import BundleError, OutputError, UsageError, Verificatio
 from edge_export.pipeline import BuildRequest, export_bundle, refuse_failures
 from edge_export.progress import silent
 from edge_export.submodules import SUBMODULES
+from edge_export.verify import Check
 from quantization.recipes import RECIPES
 from runtime_py.bundle import open_bundle
 from runtime_py.engine import ENGINES
@@ -197,7 +198,7 @@ def test_a_stage_that_is_off_fails_its_own_check(built, copy_of, tensor, stage, 
     failed = {check.stage for check in checks.values() if not check.passed}
     assert stage in failed
     with pytest.raises(VerificationError, match=stage):
-        refuse_failures(tuple(checks.values()))
+        refuse_failures(tuple(checks.values()), (str(folder),))
 
 
 def test_golden_vectors_of_another_shape_are_refused(built, copy_of, reseal):
@@ -216,9 +217,30 @@ def test_a_build_that_fails_its_proof_leaves_nothing(tmp_path, oracle, monkeypat
     strict = dataclasses.replace(RECIPES["fp32"], thresholds={**RECIPES["fp32"].thresholds, "decoder": 1000.0})
     monkeypatch.setitem(RECIPES, "fp32", strict)
     request = BuildRequest(out=tmp_path / "bundle", target="host", checkpoint=oracle, recipe="fp32", steps=1)
-    with pytest.raises(VerificationError, match="decoder audio at"):
+    with pytest.raises(VerificationError, match="decoder audio at") as caught:
         export_bundle(request, silent)
+    command = f"`edge-export sensitivity {oracle} --backend executorch --submodule decoder --need 1000`"
+    assert command in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def failed(stage: str, needs: float | None) -> Check:
+    return Check(stage=stage, tensor="x", snr_db=1.0, max_error=1.0, threshold_db=needs, passed=False)
+
+
+@pytest.mark.parametrize(
+    ("checks", "command"),
+    [
+        ([failed("dit", 25.0), failed("decoder", 28.5)], "my bundle' --submodule dit --submodule decoder --need 28.5`"),
+        ([failed("decoder", 28.0), failed("run", 3.0)], "my bundle' --submodule decoder --need 28`"),
+        ([failed("noise", None)], "edge-export build --recipe fp32`"),
+    ],
+)
+def test_what_fails_names_the_command_to_run_next(checks, command):
+    with pytest.raises(VerificationError) as caught:
+        refuse_failures(tuple(checks), ("my bundle",))
+    assert command in str(caught.value)
+    assert ("edge-export sensitivity 'my bundle" in str(caught.value)) == (checks[0].stage != "noise")
 
 
 def test_an_interrupted_build_leaves_nothing(tmp_path, oracle):

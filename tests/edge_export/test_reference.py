@@ -74,6 +74,12 @@ def test_a_checkpoint_never_seen_is_asked_for(checkpoint):
     assert message.endswith(REMEDY)
 
 
+def test_a_folder_that_is_not_there_is_named(checkpoint, tmp_path):
+    message = refused(manifest_of(checkpoint.sha256), tmp_path / "nowhere")
+    assert message.startswith(f"there is no checkpoint at {tmp_path / 'nowhere'}")
+    assert REMEDY not in message
+
+
 def test_a_checkpoint_that_is_gone_is_asked_for(copied):
     moved = open_checkpoint(copied)
     sha256 = moved.sha256

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -97,6 +98,10 @@ def in_all(part: Part, inputs: dict[str, Tensor]) -> list[np.ndarray]:
     """The outputs with every layer in int8 at once."""
     with in_int8(module for layer in layers_of(part.module).values() for module in layer):
         return outputs_of(part, inputs)
+
+
+def names(layers: Iterable[LayerError]) -> tuple[str, ...]:
+    return tuple(layer.name for layer in layers)
 
 
 def error(name: str, snr: float, submodule: str = "dit", share: float = 0.0) -> LayerError:
@@ -264,7 +269,7 @@ def test_a_layer_made_bad_comes_first_and_the_suggestion_leaves_it_in_float():
     assert predicted_db(errors) < good - 10
     assert errors[0].share > 0.9
     assert errors[0].weights_snr_db > 40, "the weights themselves look well"
-    assert suggest(errors, good - 1) == ("layers.0",)
+    assert names(suggest(errors, good - 1)) == ("layers.0",)
 
 
 def test_a_layer_that_is_not_heard_changes_nothing():
@@ -280,7 +285,7 @@ def test_a_layer_that_is_not_heard_changes_nothing():
     heard, lost = layer_errors(part, part.example_inputs(), layers_of(part.module))
     assert (heard.name, heard.share) == ("heard", 1)
     assert (lost.name, lost.share, lost.snr_db) == ("lost", 0, math.inf)
-    assert suggest([heard, lost], math.inf) == ("heard",)
+    assert suggest([heard, lost], math.inf) == (heard,)
 
 
 def test_a_layer_that_makes_nan_has_all_the_noise():
@@ -408,7 +413,7 @@ def test_a_window_of_nothing_is_refused(checkpoint, latents):
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=6), st.floats(-5, 100))
 def test_the_suggestion_is_the_fewest_layers_that_reach_the_threshold(snrs, threshold):
     errors = [error(str(index), snr) for index, snr in enumerate(snrs)]
-    suggested = suggest(errors, threshold)
+    suggested = names(suggest(errors, threshold))
 
     def reaches(float_layers: tuple[str, ...]) -> bool:
         return predicted_db(error for error in errors if error.name not in float_layers) >= threshold - 1e-9
@@ -424,9 +429,9 @@ def test_the_suggestion_is_the_fewest_layers_that_reach_the_threshold(snrs, thre
 
 def test_each_submodule_reaches_the_threshold_by_itself():
     errors = [error("a", 20), error("b", 40), error("c", 20, "decoder"), error("d", 19, "decoder")]
-    assert suggest(errors, 30) == ("a", "d", "c")
+    assert names(suggest(errors, 30)) == ("a", "d", "c")
     assert suggest(errors, 16) == ()
-    assert suggest(errors[:2], 39.9) == ("a",)
+    assert names(suggest(errors[:2], 39.9)) == ("a",)
 
 
 def test_noise_powers_add():

@@ -62,7 +62,7 @@ def test_what_exists_is_refused_and_kept(tmp_path, kind):
         out.write_text("x")
     if kind == "dangling link":
         out.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(OutputError, match="exists; choose another --out or remove it"), staged_folder(out):
+    with pytest.raises(OutputError, match="exists; choose another place or remove it"), staged_folder(out):
         pytest.fail("the block must not run")
     assert left_in(tmp_path) == ["out"]
     assert kind != "folder" or (out / "mine").read_text() == "x"

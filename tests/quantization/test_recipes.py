@@ -17,8 +17,8 @@ from edge_export.model.conditioner import Conditioner
 from edge_export.model.dit import Dit
 from edge_export.submodules import rewrite, submodules_for
 from quantization.layers import OPERATORS, layers_of
-from quantization.recipe import Recipe, Rule
-from quantization.recipes import MAX_RECIPE_BYTES, RECIPES, read_recipe, recipe_for
+from quantization.recipe import FLOAT, INT8_DYNAMIC, Recipe, Rule
+from quantization.recipes import MAX_RECIPE_BYTES, RECIPES, dump_recipe, keeping, read_recipe, recipe_for
 from runtime_py.errors import UsageError
 from tests.edge_export.networks import CONFIG
 
@@ -100,7 +100,11 @@ def test_every_recipe_there_is_can_be_written_to_a_file_and_read_again(tmp_path,
     ("change", "message"),
     [
         ({"novel": 1}, "novel: is not a key"),
-        ({"rules": [{}, {"weight": "int8-channel"}]}, "rules[1].weight: is not a key"),
+        (
+            {"rules": [{}, {"weight": "int8-channel"}]},
+            "rules[1].weight: is not a key of a recipe; did you mean 'weights'? choose from submodule, operator,",
+        ),
+        ({"ruels": []}, "ruels: is not a key of a recipe; did you mean 'rules'?"),
         ({"name": ...}, "name: is missing"),
         ({"summary": ...}, "summary: is missing"),
         ({"thresholds": ...}, "thresholds: is missing"),
@@ -109,8 +113,11 @@ def test_every_recipe_there_is_can_be_written_to_a_file_and_read_again(tmp_path,
         ({"rules": None}, "rules: expected a list, found null"),
         ({"rules": ["dit"]}, "rules[0]: expected an object, found str"),
         ({"rules": [{"operator": 1}]}, "rules[0].operator: expected str"),
-        ({"rules": [{"weights": "int4"}]}, "weights are one of ('float32', 'int8-channel')"),
-        ({"rules": [{"activations": "int8"}]}, "activations one of ('float32', 'int8-dynamic')"),
+        (
+            {"rules": [{"submodule": "dit", "weights": "int4"}]},
+            "the rule for dit * *: weights is 'int4'; choose from float32, int8-channel;",
+        ),
+        ({"rules": [{"activations": "int8"}]}, "activations is 'int8'; choose from float32, int8-dynamic"),
         ({"thresholds": {"dit": "25"}}, "thresholds.dit: expected float, found str"),
         ({"thresholds": {"dit": True}}, "thresholds.dit: expected float, found bool"),
         ({"thresholds": {"dit": 10**30}}, "thresholds.dit: is too large to be true"),
@@ -148,6 +155,29 @@ def test_what_is_wrong_in_a_file_is_told_with_its_place(tmp_path, change, messag
 )
 def test_what_is_no_recipe_is_refused(tmp_path, text):
     assert "is no recipe" in refused(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_file_is_called_that(tmp_path, text):
+    assert "is no recipe: it is empty; see" in refused(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (
+            {"submodule": "dti"},
+            "the rule for dti * *: no submodule is 'dti'; did you mean 'dit'? choose from dit, decoder",
+        ),
+        ({"submodule": "x*"}, "no submodule is 'x*'; choose from dit, decoder"),
+        ({"operator": "liner"}, "no operator is 'liner'; did you mean 'linear'? choose from linear, conv"),
+    ],
+)
+def test_a_rule_for_an_unknown_submodule_or_operator_lists_them(rule, message):
+    there = [("dit", "linear", "layers.0.to_q"), ("decoder", "conv", "layers.0")]
+    with pytest.raises(UsageError) as caught:
+        Recipe(name="mine", summary="", rules=(Rule(**rule),), thresholds={}).check_layers(there)
+    assert message in str(caught.value)
 
 
 def test_what_is_no_text_or_too_much_of_it_is_refused(tmp_path):
@@ -222,7 +252,7 @@ def test_a_rule_that_matches_nothing_is_told_with_what_is_nearest():
 def test_one_rule_that_matches_nothing_is_enough(wrong):
     there = iter([("dit", "linear", "layers.0.to_q"), ("decoder", "conv", "layers.0")])
     recipe = Recipe(name="mine", summary="", rules=(Rule(submodule="dit"), Rule(**wrong)), thresholds={})
-    with pytest.raises(UsageError, match="no layer is"):
+    with pytest.raises(UsageError, match=r"no (layer|submodule|operator) is"):
         recipe.check_layers(there)
 
 
@@ -236,3 +266,12 @@ def test_without_layers_or_without_rules_there_is_nothing_to_compare():
     Recipe(name="", summary="", rules=(), thresholds={}).check_layers([])
     with pytest.raises(UsageError, match="nearest: none"):
         Recipe(name="", summary="", rules=(Rule(),), thresholds={}).check_layers([])
+
+
+def test_a_recipe_that_keeps_layers_is_int8_dynamic_but_for_them(tmp_path):
+    made = keeping([("dit", "linear", "to_out"), ("decoder", "conv", "layers.0")], {"dit": 20.0, "decoder": 50.0})
+    assert made.rule_for("dit", "linear", "to_out").formats == FLOAT.formats
+    assert made.rule_for("decoder", "linear", "layers.0").formats == INT8_DYNAMIC
+    assert made.rule_for("dit", "conv", "to_out").formats == INT8_DYNAMIC
+    assert made.thresholds == {**RECIPES["int8-dynamic"].thresholds, "dit": 20.0}
+    assert read_recipe(written(tmp_path, dump_recipe(made))) == made
