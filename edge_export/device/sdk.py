@@ -132,7 +132,11 @@ def download(version: str, folder: Path, progress: Progress = silent) -> Path:
 
 
 def pip_download(wanted: tuple[str, ...], folder: Path, *, platforms: tuple[str, ...], python: str) -> process.Output:
-    """Let pip fetch wheels for another platform and Python, such as "311", into `folder`; MissingDependency without pip."""
+    """Fetch wheels for other platforms and another Python, such as "311", into `folder`, with pip.
+
+    Raises:
+        MissingDependency: there is no pip.
+    """
     argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     argv += ["--disable-pip-version-check", "--python-version", python]
     argv += [word for platform in platforms for word in ("--platform", platform)]

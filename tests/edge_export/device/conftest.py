@@ -138,7 +138,7 @@ def stand_in(runner, monkeypatch) -> Runner:
     return runner
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def need() -> Callable[..., None]:
     """Skips, saying why, when a command is missing; where everything is installed it fails instead."""
 
