@@ -155,9 +155,10 @@ def _apt_get(state: Path, folder: Path, *words: str) -> None:
     options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
     done = process.follow(["apt-get", *options, *words], lambda _: None, folder=folder)
     if done.code != 0:
+        causes = [line for line in done.err.splitlines() if "Failed to fetch" in line or line.startswith("E:")]
+        said = (causes or [done.last_line])[0][:300]
         raise FetchError(
-            f"cannot fetch Python for Arm from {MIRROR} ({done.last_line}); check the network, then run the same "
-            "command again"
+            f"cannot fetch Python for Arm from {MIRROR} ({said}); check the network, then run the same command again"
         )
 
 

@@ -15,6 +15,7 @@ from runtime_py import __main__ as command
 from runtime_py import __version__
 from runtime_py.audio import read_wav
 from runtime_py.bundle import open_bundle
+from runtime_py.golden import read_golden
 from runtime_py.manifest import TargetSpec
 from runtime_py.record import read_record
 
@@ -96,6 +97,10 @@ def test_the_golden_request_is_replayed_on_its_own_inputs(played, bundle, tmp_pa
     assert record.facts.request.prompt == manifest.golden.prompt
     assert record.tensors["audio"].shape[1] == manifest.latent.samples
     assert compare(record, open_bundle(bundle), "golden").passed
+    golden = read_golden(open_bundle(bundle))
+    made = {name for name, array in record.tensors.items() if not np.array_equal(array, golden[name])}
+    assert {"cross_k", "step_velocity", "audio"} <= made  # int8's own, and the inputs are the reference's
+    assert not made & {"noise", "step_latent", "latent", "input_ids"}
     assert {path.stem for path in (tmp_path / "dump").iterdir()} == set(record.tensors)
     for name, array in record.tensors.items():
         np.testing.assert_array_equal(np.load(tmp_path / "dump" / f"{name}.npy"), array)
@@ -126,7 +131,7 @@ ASKED = ("--prompt", "a", "--record", "run.json")
         ([*ASKED, "--seconds", "long"], 2, "invalid float value: 'long'; see python -m runtime_py --help"),
         ([*ASKED, "--steps", "0"], 2, "steps is 0"),
         ([*ASKED, "--seed", "-1"], 2, "seed is -1"),
-        ([*ASKED, "--sed", "1"], 2, "unrecognized arguments: --sed"),
+        ([*ASKED, "--see", "1"], 2, "unrecognized arguments: --see"),
         (["--prompt", "a", "--out", "no/such/x.wav"], 6, "there is no folder"),
     ],
 )

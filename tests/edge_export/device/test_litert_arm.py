@@ -88,11 +88,13 @@ def test_nothing_of_this_machines_python_reaches_the_emulated_one(emulated, edge
     (trap / "__init__.py").write_text("raise SystemExit(99)")
     monkeypatch.setenv("PYTHONPATH", str(trap.parent))
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     result = edge_export(
         "device", "run", built("litert", "int8-dynamic"), "--on", "qemu", "--golden", "--record", tmp_path / "run.json"
     )
     assert result.code == 0, result.err
-    assert fetch_arm_python().files == emulated.files  # and the run has left it as it was
+    left = {path.relative_to(emulated.folder).as_posix() for path in emulated.folder.rglob("*") if path.is_file()}
+    assert left == {*emulated.files, litert_arm.RECORD_FILE}  # and the run has added nothing to it
 
 
 def test_the_runtimes_own_error_is_passed_on(emulated, edge_export, built, tmp_path, monkeypatch):
@@ -269,7 +271,7 @@ def test_debian_out_of_reach_is_one_line(cache, tmp_path, monkeypatch, need):
     if not litert_arm.KEYRING.is_file():
         pytest.skip("Debian's keys are not installed")
     monkeypatch.setattr(litert_arm, "MIRROR", "http://127.0.0.1:9/debian")
-    with pytest.raises(FetchError, match=r"cannot fetch Python for Arm from http://127\.0\.0\.1:9/debian") as caught:
+    with pytest.raises(FetchError, match=r"127\.0\.0\.1:9/debian .*Failed to fetch .*connect") as caught:
         litert_arm.download_debs(tmp_path)
     assert "\n" not in str(caught.value)
 
