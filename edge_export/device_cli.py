@@ -28,8 +28,8 @@ def setup(
     yes: Annotated[bool, typer.Option("--yes", help="Install missing Debian packages without asking.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring what is missing here: compilers, the emulator, and the Arm libraries of ExecuTorch."""
-    from edge_export.cli import _print_json, _progress
+    """Bring what is missing here: compilers, the emulator, the Arm libraries of ExecuTorch, and LiteRT."""
+    from edge_export.cli import _note, _print_json, _progress
     from edge_export.device.setup import set_up
 
     def agree(command: str) -> bool:
@@ -37,6 +37,8 @@ def setup(
 
     with _progress() as heard:
         done = set_up(on, agree, heard)
+    for note in done.notes:
+        _note(note)
     if as_json:
         _print_json(asdict(done))
         return
@@ -44,6 +46,8 @@ def setup(
         typer.echo(f"Installed {package}")
     for place, folder in done.sdks.items():
         typer.echo(f"{place}: ready; ExecuTorch {done.version} in {folder}")
+    if done.litert is not None:
+        typer.echo(f"qemu: ready for LiteRT bundles too; {done.litert}")
     typer.echo(f'Play a bundle: edge-export device run bundle --on {done.places[-1]} --prompt "warm arpeggios"')
 
 

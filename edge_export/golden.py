@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_export.errors import BundleError
+from runtime_py import golden
 from runtime_py.bundle import Bundle
 from runtime_py.engine import Tensors
 from runtime_py.generate import OpenProgram, Request, condition, decode, denoise
@@ -66,30 +66,4 @@ def read_golden(bundle: Bundle) -> Golden:
     Raises:
         BundleError: left out, no safetensors file, or not the tensors that this bundle's programs take and make.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    path = bundle.path(bundle.manifest.golden)
-    if not path.exists():
-        raise BundleError(f"{path} was left out of this bundle, so nothing can be proven; copy it from the build")
-    try:
-        golden = Golden(tensors=load_file(path))
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise BundleError(f"{path} holds no golden vectors ({error}); rebuild the bundle") from error
-    expected = _layout(bundle.manifest)
-    found = {name: (array.dtype.name, array.shape) for name, array in golden.tensors.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            is_now, wanted = found.get(name, "missing"), expected.get(name, "nothing of that name")
-            raise BundleError(f"{path}: {name} is {is_now}, expected {wanted}; rebuild the bundle")
-    return golden
-
-
-def _layout(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """dtype and shape of every golden vector, from the manifest."""
-    conditioner = manifest.program("conditioner")
-    shape, steps = manifest.latent.shape, manifest.golden.steps
-    layout = {tensor.name: (tensor.dtype, tensor.shape) for tensor in (*conditioner.inputs, *conditioner.outputs)}
-    layout |= dict.fromkeys(("noise", "step_latent", "step_velocity"), ("float32", (steps, *shape)))
-    layout |= {"sigmas": ("float32", (steps + 1,)), "latent": ("float32", (1, *shape))}
-    return layout | {"audio": ("float32", (manifest.audio.channels, manifest.latent.samples))}
+    return Golden(tensors=golden.read_golden(bundle))

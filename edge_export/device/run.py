@@ -23,8 +23,6 @@ from runtime_py.manifest import MANIFEST_FILE
 
 WAV_FILE, RECORD_FILE = "out.wav", "run.json"
 MOST_ARGUMENT_BYTES = 128 * 1024 - 1  # of one argument, under Linux and Android
-ERROR = "edge-run: error: "
-NOTE = "edge-run: note: "
 MOST_NAME = 120  # characters
 
 
@@ -93,6 +91,7 @@ def run_on_device(request: DeviceRequest, progress: Progress = silent, runner: R
     place.push(cargo, progress)
     finished, wav, record, folder = _played(place, request, runner, cargo, total, progress)
     document = _checked(record, wav, place.label)
+    note = f"{runner.name}: note: "
     if request.out is not None and wav is not None:
         replace_file(request.out, wav)
     if request.record is not None:
@@ -103,7 +102,7 @@ def run_on_device(request: DeviceRequest, progress: Progress = silent, runner: R
         runner_bytes=runner.parcel.bytes,
         bundle_bytes=cargo.bytes,
         kept=folder if request.keep else None,
-        notes=tuple(line.removeprefix(NOTE) for line in finished.said if line.startswith(NOTE)),
+        notes=tuple(line.removeprefix(note) for line in finished.said if line.startswith(note)),
     )
 
 
@@ -153,7 +152,7 @@ def _played(
         argv = runner.argv(desk.at(runner.parcel), _options(request, desk.at(cargo), place.label))
         finished = desk.run(argv, runner.environment, _Steps(place.label, progress, total).heard)
         if finished.code != 0:
-            raise _error(finished, place.label)
+            raise _error(finished, place.label, runner.name)
         progress("bringing the record back", 0, 1)
         wav = desk.pull(WAV_FILE) if request.out is not None else None
         return finished, wav, desk.pull(RECORD_FILE), desk.folder
@@ -187,8 +186,9 @@ class _Steps:
         self._progress(f"{self._label}: {text}", self._done, int(total) if total.isdigit() else self._total)
 
 
-def _error(finished: Finished, label: str) -> EdgeExportError:
-    told = [line.removeprefix(ERROR) for line in finished.said if line.startswith(ERROR)]
+def _error(finished: Finished, label: str, runner: str) -> EdgeExportError:
+    error = f"{runner}: error: "
+    told = [line.removeprefix(error) for line in finished.said if line.startswith(error)]
     if told and 0 < finished.code < 126:
         return RunnerError(told[-1], finished.code)
     name = signal_name(finished.code)

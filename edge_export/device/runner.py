@@ -15,11 +15,15 @@ HERE = "{runner}"
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """words: the command, in which {runner} stands for the parcel's folder on the device; options follow."""
+    """words: the command, in which {runner} stands for the parcel's folder on the device; options follow.
+
+    name: what begins its lines of error, such as "edge-run: error: ".
+    """
 
     parcel: Parcel
     words: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    name: str = "edge-run"
 
     def argv(self, at: str, options: list[str]) -> list[str]:
         """The whole command line, `at` being where the parcel is."""
@@ -40,9 +44,17 @@ def native_runner(kind: PlaceKind, progress: Progress) -> Runner:
     return Runner(parcel=parcel, words=(*start, f"{HERE}/{RUNNER}"))
 
 
+def python_runner(kind: PlaceKind, progress: Progress) -> Runner:
+    """The reference runtime, under this Python, or under the one for Arm that `device setup` brought."""
+    from edge_export.device import litert_arm
+
+    make = litert_arm.host_runner if kind.name == "host" else litert_arm.arm_runner
+    return make(kind, progress)
+
+
 RUNNERS: dict[str, dict[str, MakeRunner]] = {
     "executorch": {"host": native_runner, "qemu": native_runner, "adb": native_runner},
-    "litert": {},
+    "litert": {"host": python_runner, "qemu": python_runner},
 }
 """backend -> kind of place -> what makes its runner."""
 

@@ -120,23 +120,41 @@ def download(version: str, folder: Path, progress: Progress = silent) -> Path:
     own = f"{sys.version_info.major}{sys.version_info.minor}"
     said = "pip is not installed"
     for python in dict.fromkeys((own, *PYTHONS)):
-        argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        argv += ["--disable-pip-version-check", "--platform", PLATFORM, "--python-version", python]
-        finished = process.capture([*argv, "--dest", str(folder), f"{PACKAGE}=={version}"], timeout=DOWNLOAD_SECONDS)
+        finished = pip_download((f"{PACKAGE}=={version}",), folder, platforms=(PLATFORM,), python=python)
         wheels = sorted(folder.glob("*.whl"))
         if finished.code == 0 and wheels:
             return wheels[0]
         said = finished.last_line
-        if "No module named pip" in said:
-            raise MissingDependency(f"pip is not installed beside {sys.executable}; run: python -m ensurepip")
     raise FetchError(
         f"cannot fetch the Arm wheel of executorch {version} ({said}); check the network and pip's settings, then run "
         "the same command again"
     )
 
 
-def unpack(wheel: Path, folder: Path, progress: Progress = silent) -> None:
-    """Take headers, libraries and CMake files out of a wheel.
+def pip_download(wanted: tuple[str, ...], folder: Path, *, platforms: tuple[str, ...], python: str) -> process.Output:
+    """Fetch wheels for other platforms and another Python, such as "311", into `folder`, with pip.
+
+    Raises:
+        MissingDependency: there is no pip.
+    """
+    argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    argv += ["--disable-pip-version-check", "--python-version", python]
+    argv += [word for platform in platforms for word in ("--platform", platform)]
+    finished = process.capture([*argv, "--dest", str(folder), *wanted], timeout=DOWNLOAD_SECONDS)
+    if finished.code != 0 and "No module named pip" in finished.last_line:
+        raise MissingDependency(f"pip is not installed beside {sys.executable}; run: python -m ensurepip")
+    return finished
+
+
+def unpack(
+    wheel: Path,
+    folder: Path,
+    progress: Progress = silent,
+    *,
+    wanted: tuple[str, ...] = WANTED,
+    left_out: tuple[str, ...] = (),
+) -> None:
+    """Take what matches `wanted` and not `left_out` out of a wheel: by default headers, libraries and CMake files.
 
     Raises:
         DeviceError: it is no wheel, is damaged, names files outside its folder, or is too large to be true.
@@ -145,9 +163,9 @@ def unpack(wheel: Path, folder: Path, progress: Progress = silent) -> None:
         with zipfile.ZipFile(wheel) as archive:
             members = archive.infolist()
             _check_members(wheel, members)
-            wanted = [member for member in members if _wanted(member)]
-            total, done = sum(member.file_size for member in wanted), 0
-            for member in wanted:
+            taken = [member for member in members if _matches(member, wanted) and not _matches(member, left_out)]
+            total, done = sum(member.file_size for member in taken), 0
+            for member in taken:
                 progress("unpacking", done, total)
                 done += _extract(archive, member, folder)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
@@ -168,8 +186,8 @@ def _check_members(wheel: Path, members: list[zipfile.ZipInfo]) -> None:
             )
 
 
-def _wanted(member: zipfile.ZipInfo) -> bool:
-    return not member.is_dir() and any(fnmatchcase(member.filename, pattern) for pattern in WANTED)
+def _matches(member: zipfile.ZipInfo, patterns: tuple[str, ...]) -> bool:
+    return not member.is_dir() and any(fnmatchcase(member.filename, pattern) for pattern in patterns)
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> int:

@@ -1,11 +1,14 @@
-"""Brings what places need and this machine lacks: Debian packages, and the Arm SDK of the executorch in use."""
+"""Brings what places need and this machine lacks: Debian packages, the Arm SDK of the executorch in use, and LiteRT.
+
+Whoever plays no LiteRT bundles needs none: where it cannot be brought, that is a note and no error.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_export.device import sdk, tools
+from edge_export.device import litert_arm, sdk, tools
 from edge_export.device.tools import NEEDED
-from edge_export.errors import MissingDependency, UsageError
+from edge_export.errors import EdgeExportError, MissingDependency, UsageError
 from edge_export.progress import Progress, silent
 
 DEFAULT_PLACES = ("host", "qemu")
@@ -13,12 +16,17 @@ DEFAULT_PLACES = ("host", "qemu")
 
 @dataclass(frozen=True, kw_only=True)
 class SetUp:
-    """What a setup found and brought. sdks: place -> folder of its SDK."""
+    """What a setup found and brought. sdks: place -> folder of its SDK. litert: the folder of LiteRT for Arm, or none.
+
+    notes: what could not be brought, and is not needed by all.
+    """
 
     places: tuple[str, ...]
     installed: tuple[str, ...]
     version: str
     sdks: dict[str, str]
+    litert: str | None
+    notes: tuple[str, ...]
 
 
 def lacking(place: str) -> tuple[str, ...]:
@@ -49,4 +57,14 @@ def set_up(place: str | None, agree: Callable[[str], bool], progress: Progress =
     for name in places:
         found = sdk.host_sdk() if name == "host" else sdk.fetch_arm_sdk(progress)
         sdks[name] = str(found.folder)
-    return SetUp(places=places, installed=tuple(tool.package for tool in lacking), version=version, sdks=sdks)
+    litert, notes = _litert(progress) if "qemu" in places else (None, ())
+    installed = tuple(tool.package for tool in lacking)
+    return SetUp(places=places, installed=installed, version=version, sdks=sdks, litert=litert, notes=notes)
+
+
+def _litert(progress: Progress) -> tuple[str | None, tuple[str, ...]]:
+    """The folder of LiteRT for Arm, or a note of what is in the way."""
+    try:
+        return str(litert_arm.fetch_arm_python(progress).folder), ()
+    except EdgeExportError as error:
+        return None, (f"LiteRT bundles cannot be played on qemu: {error}",)

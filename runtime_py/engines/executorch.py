@@ -59,7 +59,8 @@ def load(path: Path, spec: ProgramSpec, *, threads: int | None = None, float16: 
             "playing this bundle needs ExecuTorch: pip install 'edge-export[executorch]'"
         ) from error
     if threads is not None:
-        _set_threads(threads)
+        with quiet():  # it tells how it counts this machine's cores
+            _set_threads(threads)
     _check_identifier(path)
     try:
         with quiet():

@@ -52,7 +52,7 @@ def edge_export(monkeypatch, capfd) -> Callable[..., Result]:
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def need() -> Callable[..., None]:
     """Skips, saying why, when a command is missing; where everything is installed it fails instead."""
 

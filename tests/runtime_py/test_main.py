@@ -1,0 +1,207 @@
+"""`python -m runtime_py`: what it writes, what it says, and how it fails, in a process of its own."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_export.compare import compare
+from runtime_py import __main__ as command
+from runtime_py import __version__
+from runtime_py.audio import read_wav
+from runtime_py.bundle import open_bundle
+from runtime_py.golden import read_golden
+from runtime_py.manifest import TargetSpec
+from runtime_py.record import read_record
+
+ROOT = Path(__file__).parents[2]
+PROMPT = "warm arpeggios on house beats"
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line of error, and the proof that it is one and no traceback."""
+        lines = [line for line in self.err.splitlines() if line.startswith("runtime_py: error: ")]
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        return lines[0]
+
+
+@pytest.fixture
+def played():
+    """Runs the command in a process of its own."""
+
+    def run(*words: object) -> Result:
+        argv = [sys.executable, "-m", "runtime_py", *map(str, words)]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        return Result(code=done.returncode, out=done.stdout, err=done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs the command in this process: for what fails before an engine is loaded."""
+
+    def run(*words: object) -> Result:
+        code = command.main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return Result(code=code, out=captured.out, err=captured.err)
+
+    return run
+
+
+@pytest.fixture
+def bundle(built) -> Path:
+    return built("litert", "int8-dynamic")
+
+
+@pytest.mark.parametrize("backend", ["litert", "executorch"])
+def test_a_prompt_becomes_a_wav_and_a_record_that_passes(played, built, tmp_path, backend):
+    folder, wav, record = built(backend, "int8-dynamic"), tmp_path / "x.wav", tmp_path / "run.json"
+    result = played(
+        f"--bundle={folder}", "--prompt", PROMPT, "--seconds", 0.3, "--seed=7", "--steps", 2, "--threads", 1,
+        "--out", wav, "--record", record, "--label", "here",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert result.out.startswith("Played 0.300 s, first audio after ")
+    assert result.out.endswith(f"; wrote {wav}\n")
+    steps = [line.partition(":")[0] for line in result.err.splitlines()]
+    assert steps == ["[1/4] conditioner 1 of 1", "[2/4] dit 1 of 2", "[3/4] dit 2 of 2", "[4/4] decoder 1 of 1"]
+    told = read_record(record)
+    assert (told.facts.device.label, told.facts.device.threads, told.facts.inputs) == ("here", 1, "own")
+    assert (told.facts.runtime.name, told.facts.runtime.version) == ("runtime_py", __version__)
+    assert (told.facts.request.prompt, told.facts.request.seed, told.facts.request.steps) == (PROMPT, 7, 2)
+    assert told.wav is not None
+    assert told.wav.samples == read_wav(wav)[0].shape[1] == round(0.3 * told.wav.sample_rate)
+    assert compare(told, open_bundle(folder), "bundle").passed
+
+
+def test_the_golden_request_is_replayed_on_its_own_inputs(played, bundle, tmp_path):
+    result = played("--bundle", bundle, "--golden", "--record", tmp_path / "run.json", "--dump", tmp_path / "dump")
+    assert result.code == 0, result.err
+    manifest, record = open_bundle(bundle).manifest, read_record(tmp_path / "run.json")
+    assert record.facts.inputs == "golden"
+    assert record.wav is None
+    assert record.facts.request.prompt == manifest.golden.prompt
+    assert record.tensors["audio"].shape[1] == manifest.latent.samples
+    assert compare(record, open_bundle(bundle), "golden").passed
+    golden = read_golden(open_bundle(bundle))
+    made = {name for name, array in record.tensors.items() if not np.array_equal(array, golden[name])}
+    assert {"cross_k", "step_velocity", "audio"} <= made  # int8's own, and the inputs are the reference's
+    assert not made & {"noise", "step_latent", "latent", "input_ids"}
+    assert {path.stem for path in (tmp_path / "dump").iterdir()} == set(record.tensors)
+    for name, array in record.tensors.items():
+        np.testing.assert_array_equal(np.load(tmp_path / "dump" / f"{name}.npy"), array)
+
+
+def test_float_samples_are_kept_as_they_are(played, bundle, tmp_path):
+    wav, record = tmp_path / "x.wav", tmp_path / "run.json"
+    result = played("--bundle", bundle, "--prompt", PROMPT, "--steps", 1, "--float", "--out", wav, "--record", record)
+    assert result.code == 0, result.err
+    np.testing.assert_array_equal(read_wav(wav)[0], read_record(record).tensors["audio"])
+
+
+ASKED = ("--prompt", "a", "--record", "run.json")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--prompt", "a"], 2, "nothing to write: give --out x.wav, --record run.json or --dump DIR"),
+        (["--out", "x.wav"], 2, "--prompt is missing"),
+        (["--golden", "--seed", "1", "--out", "x.wav"], 2, "--seed and --golden exclude each other"),
+        (["--golden", "--seed", "0", "--out", "x.wav"], 2, "--seed and --golden exclude each other"),
+        (["--prompt", "a", "--out", "x", "--record", "./x"], 2, "--out and --record are one file"),
+        (["--prompt", " ", "--out", "x.wav"], 2, "the prompt is empty"),
+        ([*ASKED, "--threads", "0"], 2, "threads is 0, expected 1 to 256"),
+        ([*ASKED, "--seconds", "nan"], 2, "seconds is nan"),
+        ([*ASKED, "--seconds", "1e9"], 2, "ask for less"),
+        ([*ASKED, "--seconds", "long"], 2, "invalid float value: 'long'; see python -m runtime_py --help"),
+        ([*ASKED, "--steps", "0"], 2, "steps is 0"),
+        ([*ASKED, "--seed", "-1"], 2, "seed is -1"),
+        ([*ASKED, "--see", "1"], 2, "unrecognized arguments: --see"),
+        (["--prompt", "a", "--out", "no/such/x.wav"], 6, "there is no folder"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(refused, bundle, tmp_path, monkeypatch, words, code, said):
+    monkeypatch.chdir(tmp_path)
+    result = refused("--bundle", bundle, *words)
+    assert result.code == code
+    assert said in result.error
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_altered_bundle_is_refused(refused, copy_of, bundle, tmp_path):
+    copy = copy_of(bundle)
+    data = bytearray((copy / "dit.tflite").read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / "dit.tflite").write_bytes(data)
+    result = refused("--bundle", copy, "--prompt", "a", "--out", tmp_path / "x.wav")
+    assert result.code == 4
+    assert "dit.tflite was altered" in result.error
+
+
+def test_golden_vectors_that_were_left_out_cannot_be_replayed(refused, copy_of, bundle, tmp_path):
+    copy = copy_of(bundle)
+    (copy / "golden.safetensors").unlink()
+    result = refused("--bundle", copy, "--golden", "--out", tmp_path / "x.wav")
+    assert result.code == 4
+    assert "was left out of this bundle" in result.error
+
+
+def test_an_arm_cpu_that_lacks_a_feature_is_named(refused, bundle, tmp_path, monkeypatch):
+    here, require_cpu = command.this_device(), command.require_cpu
+    target = TargetSpec(name="new", cpu_features=("asimd", "i8mm"))
+    monkeypatch.setattr(command, "this_device", lambda: replace(here, machine="aarch64", cpu_features=("asimd",)))
+    monkeypatch.setattr(command, "require_cpu", lambda _: require_cpu(target))
+    result = refused("--bundle", bundle, "--prompt", "a", "--out", tmp_path / "x.wav")
+    assert result.code == 11
+    assert "this CPU lacks what target new needs: i8mm" in result.error
+
+
+def test_another_cpu_than_arm_is_not_held_to_arms_names(monkeypatch):
+    here = command.this_device()
+    monkeypatch.setattr(command, "this_device", lambda: replace(here, machine="x86_64", cpu_features=()))
+    command.require_cpu(TargetSpec(name="new", cpu_features=("i8mm",)))
+
+
+def test_the_bytes_of_a_shell_are_a_prompt(played, bundle, tmp_path):
+    argv = [sys.executable, "-m", "runtime_py", "--bundle", str(bundle), "--steps=1", "--prompt", b"caf\xe9"]
+    argv += ["--record", str(tmp_path / "run.json")]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert read_record(tmp_path / "run.json").facts.request.prompt == "caf�"
+
+
+def test_the_runtime_loads_neither_torch_nor_edge_export(bundle, tmp_path):
+    """So that a Python with numpy and LiteRT, and nothing else, can play."""
+    code = (
+        "import sys; from runtime_py.__main__ import main; code = main(sys.argv[1:]);"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules})); sys.exit(code)"
+    )
+    argv = [sys.executable, "-c", code, "--bundle", bundle, "--golden", "--record", tmp_path / "run.json"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, env={**os.environ})
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert {"numpy", "ai_edge_litert"} <= loaded
+    assert not loaded & {"edge_export", "torch", "safetensors", "typer", "rich"}
+
+
+def test_the_version_is_the_projects(capsys):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    with pytest.raises(SystemExit) as leaving:
+        command.main(["--version"])
+    assert leaving.value.code == 0
+    assert capsys.readouterr().out == f"runtime_py {project['version']}\n"
