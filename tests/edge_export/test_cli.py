@@ -12,14 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from edge_export import cli
 from edge_export.cache import default_folder
 from quantization.recipes import RECIPES
 from runtime_py.bundle import open_bundle
@@ -30,38 +28,6 @@ COMMANDS = (
     *("build", "run", "verify", "bench", "sensitivity", "inspect"),
     *("targets", "recipes", "new-checkpoint", "fetch"),
 )
-
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line of error, and the proof that it is one and no traceback."""
-        lines = [line for line in self.err.splitlines() if line.startswith("edge-export: error: ")]
-        assert len(lines) == 1, self.err
-        assert "Traceback" not in self.err
-        return lines[0]
-
-
-@pytest.fixture
-def edge_export(monkeypatch, capfd) -> Callable[..., Result]:
-    """Runs a command in this process."""
-
-    def run(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["edge-export", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as leaving:
-            code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-        captured = capfd.readouterr()
-        return Result(code=code, out=captured.out, err=captured.err)
-
-    return run
 
 
 @pytest.fixture
@@ -337,7 +303,7 @@ def test_a_missing_package_is_named(edge_export, bundle, tmp_path, monkeypatch):
     assert "pip install 'edge-export[executorch]'" in result.error
 
 
-def notes(result: Result) -> list[str]:
+def notes(result) -> list[str]:
     return [line for line in result.err.splitlines() if line.startswith("edge-export: note: ")]
 
 
@@ -420,11 +386,11 @@ def test_clips_that_cannot_all_be_made_are_refused_before_the_first(edge_export,
 
 
 @pytest.fixture
-def build_oracle(edge_export, oracle, built, tmp_path) -> Callable[..., Result]:
+def build_oracle(edge_export, oracle, built, tmp_path) -> Callable:
     """Builds the oracle in fp32 to `tmp_path / "x"`, where a bundle of the same was built before."""
     built("executorch", "fp32")
 
-    def build(*options: object) -> Result:
+    def build(*options: object):
         fixed = ("--checkpoint", oracle, "--backend", "executorch", "--steps", 4, "--out", tmp_path / "x")
         return edge_export("build", *fixed, *(() if "--recipe" in options else ("--recipe", "fp32")), *options)
 
