@@ -147,12 +147,17 @@ def build(
         ),
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where compiled programs are kept for the next build.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Where compiled programs are kept, instead of in the user's cache."),
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Compile everything, and keep nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a checkpoint into a bundle: export, quantize, lower, and prove it."""
+    """Turn a checkpoint into a bundle: export, quantize, lower, and prove it.
+
+    What can be made again is kept in ~/.cache/edge-export, or in $XDG_CACHE_HOME/edge-export: compiled programs in
+    programs, LiteRT's packed weights in weights, where checkpoints lay in checkpoints. Remove any of it at any time.
+    """
     from edge_export import report
     from edge_export.pipeline import BuildRequest, export_bundle
 

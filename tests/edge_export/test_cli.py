@@ -84,6 +84,11 @@ def test_help_lists_every_command_and_is_quick():
     assert seconds < 2  # half a second on an idle machine; this one may be busy
 
 
+def test_the_help_of_build_says_where_caches_are(edge_export):
+    shown = " ".join(edge_export("build", "--help").out.split())
+    assert all(word in shown for word in ("~/.cache/edge-export", "$XDG_CACHE_HOME/edge-export", "Remove any of it"))
+
+
 def test_version(edge_export):
     assert edge_export("--version").out.startswith("edge-export ")
 
