@@ -329,6 +329,7 @@ def test_stopping_a_build_leaves_nothing_and_says_so(tmp_path, tmp_path_factory,
         process.send_signal(how)
         rest = process.communicate(timeout=120)[1]
     assert process.returncode == code
+    assert rest.count("edge-export: error: ") == 1
     assert rest.splitlines()[-1] == f"edge-export: error: {what}; nothing half-written was left behind"
     assert "Traceback" not in rest
     assert not list(tmp_path.iterdir())
