@@ -18,13 +18,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.show import write_documents
+from benchmarks.show import RESULTS, write_documents
 from edge_export.bench import BenchRequest, bench_record, machine_facts, measure
 from edge_export.progress import silent
 from runtime_py.manifest import load_manifest
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "published.json"
 BACKENDS = ("litert", "executorch")
 OURS, PUBLIC = "int8-dynamic", "int8-dit"
 THREADS = 2

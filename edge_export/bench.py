@@ -107,7 +107,7 @@ class Subject:
     @property
     def shown(self) -> str:
         if self.reference:
-            return "reference (fp32, PyTorch)"
+            return "reference (PyTorch, fp32)"  # engine and recipe, as of a bundle
         name = self.folder.resolve().name
         printable = "".join(character if character.isprintable() else " " for character in name)
         return f"{printable[:LONGEST_NAME]} ({self.manifest.backend}, {self.manifest.recipe.name})"

@@ -62,9 +62,9 @@ def plot_bench(path: Path, bench: Bench) -> None:
 
 def _title(bench: Bench) -> str:
     runs, threads = len(bench.a.runs), bench.threads
-    count = f"{runs} runs" if runs > 1 else "1 run"
+    count = f"median of {runs} runs" if runs > 1 else "1 run"
     of = "all threads" if threads is None else f"{threads} thread{'s' if threads > 1 else ''}"
-    return f"{bench.request.seconds:.3g} s of audio, {of}, median of {count}"
+    return f"{bench.request.seconds:.3g} s of audio, {of}, {count}"
 
 
 def middle_run(runs: tuple[Run, ...]) -> Run:

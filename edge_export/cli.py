@@ -61,21 +61,22 @@ def main() -> None:
     """The entry point: one clear line and an exit code for everything that can go wrong."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        _leave(app(prog_name="edge-export", standalone_mode=False))  # else Typer prints errors in a box of its own
+        code = app(prog_name="edge-export", standalone_mode=False)  # else Typer prints errors in a box of its own
     except EdgeExportError as error:
         _fail(str(error), error.exit_code)
     except typer.TyperException as error:
         _refuse_usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        _leave(INTERRUPTED)
+        code = INTERRUPTED
     except SystemExit as leaving:
-        _leave(leaving.code)
+        code = leaving.code
     except OSError as error:
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}", OutputError.exit_code)
     except ModuleNotFoundError as error:
         _fail(f"{error.name} is not installed: pip install 'edge-export[all]'", MissingDependency.exit_code)
     except MemoryError:
         _fail("not enough memory for this; close other programs or take a smaller model", EdgeExportError.exit_code)
+    _leave(code)
 
 
 def _fail(message: str, code: int) -> None:
@@ -104,6 +105,7 @@ def _refuse_usage(error: typer.TyperException) -> None:
 
 
 def _terminate(_signal: int, _frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: asked again, it still cleans up
     sys.exit(TERMINATED)  # unwinds, so that temporary folders go
 
 
@@ -147,12 +149,17 @@ def build(
         ),
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where compiled programs are kept for the next build.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Where compiled programs are kept, instead of in the user's cache."),
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Compile everything, and keep nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a checkpoint into a bundle: export, quantize, lower, and prove it."""
+    """Turn a checkpoint into a bundle: export, quantize, lower, and prove it.
+
+    What can be made again is kept in ~/.cache/edge-export, or in $XDG_CACHE_HOME/edge-export: compiled programs in
+    programs, LiteRT's packed weights in weights, where checkpoints lay in checkpoints. Remove any of it at any time.
+    """
     from edge_export import report
     from edge_export.pipeline import BuildRequest, export_bundle
 

@@ -120,9 +120,9 @@ def _write(folder: Path, size: Size, seed: int, progress: Progress) -> None:
     t5_folder.mkdir()
     _write_json(folder / CONFIG_FILE, model_config(size))
     _write_json(t5_folder / "config.json", t5_config(size))
-    progress("tokenizer", 0, 1)
+    progress("writing the tokenizer", 0, 1)
     (t5_folder / "spiece.model").write_bytes(train_tokenizer(size.pieces))
-    progress("tokenizer", 1, 1)
+    progress("writing the tokenizer", 1, 1)
     _write_weights(folder, load_config(folder), seed, progress)
 
 
@@ -250,7 +250,7 @@ def _write_weights(folder: Path, config: ModelConfig, seed: int, progress: Progr
             if draw.file == file:
                 tensors[draw.name] = draw.tensor(seed)
                 done += math.prod(draw.shape)
-                progress("weights", done, total)
+                progress("drawing the weights", done, total)
         save_file(tensors, folder / file, metadata={"format": "pt"})  # transformers asks for it
 
 

@@ -178,7 +178,7 @@ def test_the_table_shows_medians_and_spreads():
 
 def test_the_table_of_two_shows_ratios():
     text = shown(made((run(2.0), run(2.0)), (run(5.0), run(6.0))))
-    assert "B: reference (fp32, PyTorch)" in text
+    assert "B: reference (PyTorch, fp32)" in text
     assert "2.75" in text
     assert "2.50 .. 3.00" in text
 

@@ -50,6 +50,11 @@ def test_help_lists_every_command_and_is_quick():
     assert seconds < 2  # half a second on an idle machine; this one may be busy
 
 
+def test_the_help_of_build_says_where_caches_are(edge_export):
+    shown = " ".join(edge_export("build", "--help").out.split())
+    assert all(word in shown for word in ("~/.cache/edge-export", "$XDG_CACHE_HOME/edge-export", "Remove any of it"))
+
+
 def test_version(edge_export):
     assert edge_export("--version").out.startswith("edge-export ")
 
@@ -290,6 +295,7 @@ def test_stopping_a_build_leaves_nothing_and_says_so(tmp_path, tmp_path_factory,
         process.send_signal(how)
         rest = process.communicate(timeout=120)[1]
     assert process.returncode == code
+    assert rest.count("edge-export: error: ") == 1
     assert rest.splitlines()[-1] == f"edge-export: error: {what}; nothing half-written was left behind"
     assert "Traceback" not in rest
     assert not list(tmp_path.iterdir())

@@ -202,10 +202,10 @@ def test_every_branch_of_the_dit_is_heard(stages, branch):
 def test_progress_counts_every_weight(tmp_path):
     heard: list[tuple[str, int, int]] = []
     write_new_checkpoint(tmp_path / "tiny", "tiny", 0, lambda *step: heard.append(step))
-    weights = [(done, total) for what, done, total in heard if what == "weights"]
+    weights = [(done, total) for what, done, total in heard if what == "drawing the weights"]
     assert weights == sorted(weights)
     assert weights[-1][0] == weights[-1][1] > 1_000_000
-    assert heard[0] == ("tokenizer", 0, 1)
+    assert heard[0] == ("writing the tokenizer", 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_what_exists_is_kept(tiny):
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 def test_nothing_is_left_when_it_is_cut_short(tmp_path, error):
     def stop(what: str, done: int, _total: int) -> None:
-        if what == "weights" and done > 500_000:
+        if what == "drawing the weights" and done > 500_000:
             raise error
 
     expected = OutputError if isinstance(error, OSError) else KeyboardInterrupt

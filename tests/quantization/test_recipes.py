@@ -275,3 +275,11 @@ def test_a_recipe_that_keeps_layers_is_int8_dynamic_but_for_them(tmp_path):
     assert made.rule_for("dit", "conv", "to_out").formats == INT8_DYNAMIC
     assert made.thresholds == {**RECIPES["int8-dynamic"].thresholds, "dit": 20.0}
     assert read_recipe(written(tmp_path, dump_recipe(made))) == made
+
+
+def test_the_recipe_in_the_documents_is_one_and_its_first_rule_wins(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    recipe = read_recipe(written(tmp_path, text.split("```json")[1].split("```")[0]))
+    assert recipe.rule_for("dit", "linear", "layers.0.to_out").formats == FLOAT.formats
+    assert recipe.rule_for("dit", "linear", "layers.0.to_q").formats == INT8_DYNAMIC
+    assert all(f"| `{field.name}` |" in text for field in dataclasses.fields(Rule))

@@ -1,0 +1,28 @@
+"""The tables in README and docs: goals that were missed say so, and nobody wrote into what a command writes."""
+
+import json
+
+import pytest
+
+from benchmarks.show import BEGIN, DOCUMENT, END, FASTER, MB, README, RESULTS, TOOK, Goal, everything, goals, row, where
+
+
+@pytest.mark.parametrize(
+    ("goal", "shown"),
+    [
+        (Goal("clip", "eager", (6.04,), FASTER, (6,)), "| clip | eager | **6.0x faster** | 6x |"),
+        (Goal("clip", "eager", (5.99,), FASTER, (6,)), "| clip | eager | 6.0x faster, *not reached* | 6x |"),
+        (Goal("peak", "", (700,), MB, (700,)), "| peak |  | **700 MB** | 700 MB |"),
+        (Goal("build", "", (200, 8.4), TOOK, (300, 8)), "| build |  | 200 s, 8.4 GB, *not reached* | 300 s, 8 GB |"),
+    ],
+)
+def test_only_what_is_reached_is_bold(goal, shown):
+    assert row(goal) == shown
+
+
+@pytest.mark.parametrize(("path", "write"), [(README, goals), (DOCUMENT, everything)], ids=["README", "docs"])
+def test_the_tables_are_those_of_the_measurements(path, write):
+    """`python -m benchmarks.show` writes them again."""
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    _, rest = path.read_text(encoding="utf-8").split(BEGIN)
+    assert rest.split(END)[0] == "\n" + "\n".join([*write(results), "", where(results)]) + "\n"
