@@ -41,6 +41,7 @@ from runtime_py.generate import (
     denoise,
     kept_loaded,
     latent_noise,
+    pieces,
     read_tokenizer,
     step_sigmas,
 )
@@ -183,6 +184,12 @@ def named(against: str) -> str:
     return words.get(against, f"record {against}")
 
 
+def heading(against: str) -> str:
+    """How the two were held against each other, in words."""
+    how = "on equal inputs" if against in AGAINST else "each on its own way from the same noise"
+    return f"Against the {named(against)}, {how}"
+
+
 def _how_far(check: Check) -> str:
     if not math.isfinite(check.max_error):
         return " (NaN or infinity)"
@@ -214,20 +221,22 @@ def _expected(
         return other, _drift(record.tensors["step_latent"], other["step_latent"])
     samples, steps = record.tensors["audio"].shape[1], facts.request.steps
     free = facts.inputs == "own"
-    total = 2 + steps * (2 if free else 1)
     with _programs(bundle, against, checkpoint) as (open_program, window):
         programs = kept_loaded(open_program)
+        todo = pieces(manifest, _request(record), window=window)
+        total = len(todo) + (steps if free else 0)
         events: list[Event] = []
+        heard(todo[0], 0, total)
         for event in replay(manifest, programs, record.tensors, samples=samples, window=window):
-            heard(f"{event.stage}, {event.index} of {event.count}", min(len(events), total), total)
             events.append(event)
+            heard(todo[min(len(events), len(todo) - 1)], len(events), total)
         expected = replayed(record.tensors, events)
         drift: tuple[float, ...] = ()
         if free:
-            heard("the trajectory from the same noise", total - steps, total)
-            latents = [
-                step.tensors["latent"][0] for step in denoise(manifest, programs, _request(record), events[0].tensors)
-            ]
+            latents: list[np.ndarray] = []
+            for step in denoise(manifest, programs, _request(record), events[0].tensors):
+                heard(f"from the same noise, step {step.index} of {steps}", len(todo) + len(latents), total)
+                latents.append(step.tensors["latent"][0])
             drift = _drift(record.tensors["step_latent"], np.stack(latents))
     heard("done", total, total)
     return expected, drift

@@ -41,7 +41,7 @@ def compare(
     from edge_export import report as show
     from edge_export.cli import _check_outputs, _print, _print_json, _progress
     from edge_export.compare import compare as compared
-    from edge_export.compare import named, refuse_failures
+    from edge_export.compare import heading, refuse_failures
     from runtime_py.bundle import open_bundle
     from runtime_py.record import read_record
 
@@ -73,8 +73,9 @@ def compare(
         _print(show.matrix_table(results))
     else:
         comparison = results[0][1]
-        _print(show.check_table(comparison.checks, named(comparison.against)))
-        for line in _steps(comparison):
+        typer.echo(f"{results[0][0]}: {_what(comparison)}")
+        _print(show.check_table(comparison.checks, heading(comparison.against)))
+        for line in (*_steps(comparison), *_verdict(comparison)):
             typer.echo(line)
     if not matrix:
         refuse_failures(results[0][1])
@@ -109,15 +110,34 @@ def _bundle_of(file: Path, record: "Record", bundles: "list[Bundle]") -> "Bundle
     raise RecordError(f"{file} is of none of these bundles; name the folder it was made from too")
 
 
+def _what(comparison: "Comparison") -> str:
+    """Who played what, in one line."""
+    facts = comparison.record.facts
+    device, asked = facts.device, facts.request
+    request = f"{asked.prompt!r}, {asked.seconds:g} s, seed {asked.seed}, {asked.steps} steps"
+    return f"{request}, {facts.bundle.backend} {facts.bundle.recipe}, on {device.label or device.cpu or device.machine}"
+
+
+def _verdict(comparison: "Comparison") -> list[str]:
+    """Of a record that passed; one that did not is an error."""
+    from edge_export.report import margin_text
+
+    margin = (
+        "all are equal" if comparison.margin == float("inf") else f"the nearest by {margin_text(comparison.margin)} dB"
+    )
+    return [f"Passed: every stage holds what it has to, {margin}"] if comparison.passed else []
+
+
 def _steps(comparison: "Comparison") -> list[str]:
     """What the table does not say of the dit's steps, one line each."""
 
     def list_of(values: tuple[float, ...]) -> str:
         return ", ".join("equal" if value == float("inf") else f"{value:.0f}" for value in values)
 
-    lines = [f"Each dit step on its own input, in dB: {list_of(comparison.steps)}"] if comparison.steps else []
+    which = "on its own input" if comparison.against in ("reference", "golden", "bundle") else "of the two"
+    lines = [f"Each dit step {which}, in dB: {list_of(comparison.steps)}"] if comparison.steps else []
     if comparison.drift:
         lines.append(f"What enters each step, against the other trajectory: {list_of(comparison.drift)}")
-    if comparison.first_differing is not None:
+    if comparison.first_differing is not None and comparison.against not in ("reference", "golden"):
         lines.append(f"The first step that differs at all is {comparison.first_differing}")
     return lines

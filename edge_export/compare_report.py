@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_export import __version__
-from edge_export.compare import Comparison, named
+from edge_export.compare import Comparison, heading, named
 from edge_export.errors import MissingDependency
 from edge_export.plots import audio_picture
 from edge_export.report import margin_text, snr_text
@@ -93,11 +93,12 @@ def _section(source: str, comparison: Comparison, *, heard: bool) -> dict[str, A
         "seed": facts.request.seed,
         "steps": facts.request.steps,
         "margin": margin_text(comparison.margin),
-        "seconds": f"{sum(time['total'] for time in times) / 1e3:.2f}",
+        "seconds": f"{max((time['total'] for time in times), default=0.0) / 1e3:.2f}",
         "peak": f"{max((time['peak'] for time in times), default=0):.0f}",
         "facts": list(_facts(comparison)),
         "features": " ".join(facts.device.cpu_features),
-        "against": named(comparison.against),
+        "against": heading(comparison.against),
+        "emulated": facts.device.label.startswith("qemu"),
         "checks": comparison.checks,
         "sounds": sounds,
         "silent": f"Players and pictures are of the {HEARD} records that are furthest off."
@@ -115,7 +116,8 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
     yield "request", f"{asked.seconds:g} s, seed {asked.seed}, {asked.steps} steps"
     if facts.inputs == "golden":
         yield "inputs", "every stage got the golden vectors' own inputs"
-    yield "device", f"{device.label}: {device.cpu}" if device.label and device.cpu else device.label or device.cpu
+    cpu = f"CPU part {device.cpu}" if device.cpu.startswith("0x") else device.cpu
+    yield "device", ": ".join(filter(None, (device.label, cpu)))
     yield "system", f"{device.system}, {device.machine}, {device.threads} of {device.cores} cores"
     yield (
         "runtime",
@@ -123,7 +125,7 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
     )
     yield "bundle", f"{facts.bundle.model}, {facts.bundle.backend}, {facts.bundle.recipe}"
     yield "manifest", f"sha256 {facts.bundle.manifest_sha256}"
-    if comparison.first_differing is not None:
+    if comparison.first_differing is not None and comparison.against not in ("reference", "golden"):
         yield "first differing step", f"{comparison.first_differing} of {len(comparison.steps)}"
     if comparison.first_failing is not None:
         yield "first failing step", f"{comparison.first_failing} of {len(comparison.steps)}"
@@ -158,10 +160,11 @@ def _data(kind: str, content: bytes) -> str:
 
 
 def _times(comparison: Comparison) -> Iterator[dict[str, Any]]:
-    """Milliseconds and MB of each stage, and its share of the slowest one's time."""
+    """Milliseconds and MB of each stage and of all, and its share of the whole time."""
     by_stage = [
         (stage, list(events)) for stage, events in groupby(comparison.record.facts.stages, lambda event: event.stage)
     ]
+    by_stage += [("all", [event for _, events in by_stage for event in events])] if by_stage else []
     totals = [sum(event.load + event.run for event in events) * 1e3 for _, events in by_stage]
     for (stage, events), total in zip(by_stage, totals):
         yield {

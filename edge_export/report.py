@@ -82,9 +82,9 @@ def fact_table(manifest: Manifest) -> Table:
     return made
 
 
-def check_table(checks: Iterable[Check], against: str = "fp32 reference") -> Table:
+def check_table(checks: Iterable[Check], title: str = "against the fp32 reference, on equal inputs") -> Table:
     numbers = ("SNR dB", "max error", "log-mel dB", "needs dB")
-    made = table(f"against the {against}, on equal inputs", "stage", "tensor", *numbers, "", right=numbers)
+    made = table(title, "stage", "tensor", *numbers, "", right=numbers)
     for check in checks:
         made.add_row(
             check.stage,

@@ -180,10 +180,10 @@ class _Steps:
     def heard(self, line: str) -> None:
         if not line.startswith("["):
             return
-        self._done += 1
         counted, _, text = line.partition("] ")
         total = counted.rpartition("/")[2]
         self._progress(f"{self._label}: {text}", self._done, int(total) if total.isdigit() else self._total)
+        self._done += 1
 
 
 def _error(finished: Finished, label: str, runner: str) -> EdgeExportError:

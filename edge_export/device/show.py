@@ -22,6 +22,8 @@ def stage_table(run: DeviceRun) -> Table:
         total, peak = load + sum(runs), max((event.get("peak_rss_mb", 0.0) for event in mine), default=0.0)
         values = (load * 1e3, len(runs), sum(runs) / len(runs) * 1e3, total * 1e3, peak)
         made.add_row(stage, *(form.format(value) for form, value in zip(FORMS, values)))
+    if run.label.startswith("qemu"):
+        made.caption = "An emulator's times say nothing of a device's."
     whole = sum(event["load"] + event["run"] for event in events)
     made.add_row("all", "", "", "", f"{whole * 1e3:.0f}", "")
     return made

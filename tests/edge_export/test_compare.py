@@ -236,7 +236,8 @@ def test_the_command_shows_a_table_or_json(edge_export, files):
     record, bundle = files("int8-dynamic")
     shown = edge_export("compare", record, bundle)
     assert shown.code == 0
-    assert "against the fp32 reference" in shown.out
+    assert "Against the fp32 reference, on equal inputs" in shown.out
+    assert "Passed: every stage holds what it has to" in shown.out
     told = json.loads(edge_export("compare", record, bundle, "--json", "--against", "bundle").out)
     assert (told["passed"], told["against"], told["recipe"]) == (True, "bundle", "int8-dynamic")
     assert told["first_differing_step"] is None

@@ -128,6 +128,7 @@ def test_many_records_lead_to_their_own_sections(open_page, compared, tmp_path, 
     assert "NaN" in page.locator("#record-1").inner_text()
     assert "1 records" in page.locator("#record-3").inner_text()
     assert page.locator("audio").count() == 0  # the furthest off has no sound
+    assert "its times say nothing" in page.locator("#record-2").inner_text()  # an emulated one
 
 
 def test_the_page_is_well_formed(compared):
