@@ -236,17 +236,15 @@ def run(
 
     prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a shell may pass any bytes
     outs = _numbered(out, count)
-    _check_outputs(*outs, *([record] if record else []), bundle=bundle)
+    drawn = [] if plot is None else _numbered(plot, count)
+    _check_outputs(*outs, *drawn, *([record] if record else []), bundle=bundle)
     _check_threads(threads)
     _check_checkpoint(checkpoint, "--engine", engine)
-    if record is not None and (count > 1 or record.absolute() == out.absolute()):
-        raise UsageError("--record is of one clip, in a file of its own; leave --count out, or name another file")
+    if record is not None and count > 1:
+        raise UsageError("--record is of one clip; leave --count out")
     if plot is not None:
         from edge_export.plots import check_picture, plot_audio
 
-        _check_outputs(*_numbered(plot, count), bundle=bundle)
-        if plot.absolute() == out.absolute():
-            raise UsageError(f"--plot and --out are both {out}; name two files")
         check_picture(plot)
     opened = open_bundle(bundle)
     manifest = opened.manifest
@@ -532,6 +530,10 @@ def _check_outputs(*paths: Path, bundle: Path | None) -> None:
             raise OutputError(f"{path} is a folder; name a file")
         if not path.absolute().parent.is_dir():
             raise OutputError(f"{path.parent} is no folder; make it first, or write elsewhere")
+    where = [path.resolve() for path in paths]
+    twice = [path for path in paths if where.count(path.resolve()) > 1]
+    if twice:
+        raise UsageError(f"{' and '.join(map(str, twice))} are one file; name two files")
 
 
 def _check_need(need: float | None, recipe: Path | None) -> None:

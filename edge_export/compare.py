@@ -116,7 +116,8 @@ def compare(
     check_record(record, bundle)
     chosen = against or choose(record, bundle, checkpoint)
     manifest = bundle.manifest
-    broken = tuple(_broken(record))
+    exact_checks = () if any(_broken(record)) else tuple(_exact(record, bundle))
+    broken = tuple(_broken(record)) or _if_other_tokens(exact_checks)
     if broken:
         return Comparison(
             record=record, bundle=bundle, against=chosen, checks=broken, steps=(), drift=(), expected=record.tensors
@@ -125,10 +126,16 @@ def compare(
     steps = tuple(
         snr_db(theirs, ours) for theirs, ours in zip(expected["step_velocity"], record.tensors["step_velocity"])
     )
-    checks = (*_exact(record, bundle), *_judged(record, manifest, chosen, expected, steps))
+    checks = (*exact_checks, *_judged(record, manifest, chosen, expected, steps))
     return Comparison(
         record=record, bundle=bundle, against=chosen, checks=checks, steps=steps, drift=drift, expected=expected
     )
+
+
+def _if_other_tokens(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    """The checks, if the tokens are not the prompt's: no program is run on ids that may be none."""
+    other = any(not check.passed for check in checks if check.tensor in ("input_ids", "prompt_mask"))
+    return checks if other else ()
 
 
 def choose(record: Record, bundle: Bundle, checkpoint: Path | None) -> str:

@@ -53,13 +53,18 @@ def compare(
         require_report()
         for folder in folders:
             _check_outputs(report, bundle=folder)
+        if report.resolve() in {file.resolve() for file in files}:
+            raise UsageError(f"{report} is a record, which the page would replace; name another --report")
     bundles = [open_bundle(folder) for folder in folders]
     records = [(file, read_record(file)) for file in files]
     results: list[tuple[str, Comparison]] = []
     for file, record in records:
-        bundle = _bundle_of(file, record, bundles)
-        with _progress() as heard:
-            results.append((str(file), compared(record, bundle, against, checkpoint=checkpoint, heard=heard)))
+        try:
+            bundle = _bundle_of(file, record, bundles)
+            with _progress() as heard:
+                results.append((str(file), compared(record, bundle, against, checkpoint=checkpoint, heard=heard)))
+        except RecordError as error:
+            raise error if str(file) in str(error) else RecordError(f"{file}: {error}") from error
     results.sort(key=lambda result: result[1].margin)
     if report is not None:
         from edge_export.compare_report import write_report
@@ -112,10 +117,12 @@ def _bundle_of(file: Path, record: "Record", bundles: "list[Bundle]") -> "Bundle
 
 def _what(comparison: "Comparison") -> str:
     """Who played what, in one line."""
+    from edge_export.report import named_device, shown
+
     facts = comparison.record.facts
     device, asked = facts.device, facts.request
     request = f"{asked.prompt!r}, {asked.seconds:g} s, seed {asked.seed}, {asked.steps} steps"
-    return f"{request}, {facts.bundle.backend} {facts.bundle.recipe}, on {device.label or device.cpu or device.machine}"
+    return f"{request}, {facts.bundle.backend} {facts.bundle.recipe}, on {shown(named_device(device))}"
 
 
 def _verdict(comparison: "Comparison") -> list[str]:

@@ -15,7 +15,7 @@ from edge_export import __version__
 from edge_export.compare import Comparison, heading, named
 from edge_export.errors import MissingDependency
 from edge_export.plots import audio_picture
-from edge_export.report import margin_text, snr_text
+from edge_export.report import margin_text, named_device, snr_text
 from runtime_py.audio import replace_file, wav_bytes
 
 HEARD = 12
@@ -87,7 +87,7 @@ def _section(source: str, comparison: Comparison, *, heard: bool) -> dict[str, A
         "source": Path(source).name,
         "passed": comparison.passed,
         "verdict": _verdict(comparison.passed),
-        "device": facts.device.label or facts.device.cpu or facts.device.machine,
+        "device": named_device(facts.device),
         "recipe": facts.bundle.recipe,
         "prompt": facts.request.prompt,
         "seed": facts.request.seed,
@@ -136,7 +136,7 @@ def _sounds(comparison: Comparison) -> Iterator[dict[str, str]]:
     rate = comparison.bundle.manifest.audio.sample_rate
     device = comparison.record.facts.device
     for name, audio in (
-        (f"Device: {device.label or device.cpu or device.machine}", comparison.record.tensors["audio"]),
+        (f"Device: {named_device(device)}", comparison.record.tensors["audio"]),
         (f"Held against: {named(comparison.against)}", comparison.expected["audio"]),
     ):
         picture = audio_picture(audio, rate, "", "png", size=(7, 4.5), dpi=100)

@@ -102,12 +102,9 @@ def run(
     from edge_export.cli import _check_outputs, _check_threads, _note, _print, _print_json, _progress
     from edge_export.device.run import DeviceRequest, run_on_device
     from edge_export.device.show import run_record, stage_table
-    from edge_export.errors import UsageError
 
     _check_outputs(*(path for path in (out, record) if path is not None), bundle=bundle)
     _check_threads(threads)
-    if out is not None and record is not None and out.absolute() == record.absolute():
-        raise UsageError(f"--record and --out are both {out}; name two files")
     if prompt is not None:
         prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a shell may pass any bytes
     request = DeviceRequest(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -16,6 +17,7 @@ from runtime_py.audio import WavReport
 from runtime_py.bundle import Bundle
 from runtime_py.generate import Generation, Request, step_sigmas
 from runtime_py.manifest import Manifest, ProgramSpec
+from runtime_py.record import Device
 from runtime_py.tokenizer import Prompt
 
 if TYPE_CHECKING:
@@ -207,9 +209,9 @@ def matrix_table(comparisons: Iterable[tuple[str, "Comparison"]]) -> Table:
         verdict = "[green]ok[/green]" if comparison.passed else "[bold red]FAIL[/bold red]"
         made.add_row(
             escape(Path(source).name),
-            escape(facts.device.label or facts.device.cpu or facts.device.machine),
-            escape(facts.bundle.recipe),
-            escape(facts.request.prompt[:40]),
+            escape(shown(named_device(facts.device))),
+            escape(shown(facts.bundle.recipe)),
+            escape(shown(facts.request.prompt)),
             str(facts.request.seed),
             str(facts.request.steps),
             margin_text(comparison.margin),
@@ -218,6 +220,18 @@ def matrix_table(comparisons: Iterable[tuple[str, "Comparison"]]) -> Table:
             verdict,
         )
     return made
+
+
+def named_device(device: Device) -> str:
+    """What to call a device: its label, or the best there is."""
+    return device.label or device.cpu or device.machine
+
+
+def shown(text: str, most: int = 60) -> str:
+    """A stranger's text as one printable line of bearable length."""
+    return shorten(
+        "".join(character if character.isprintable() else " " for character in text), most, placeholder=" ..."
+    )
 
 
 def snr_text(snr_db: float) -> str:

@@ -360,7 +360,10 @@ def load_manifest(folder: Path) -> Manifest:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"cannot read {path}: {error}; check the path and its permissions") from error
-    return parse_manifest(text)
+    try:
+        return parse_manifest(text)
+    except ManifestError as error:
+        raise BundleError(f"{folder}: {error}") from error
 
 
 def parse_manifest(text: str) -> Manifest:

@@ -25,6 +25,7 @@ from runtime_py.engine import Tensors
 from runtime_py.errors import GenerationError, RecordError
 from runtime_py.generate import Event, OpenProgram, Request, Stage, decode, joined, latent_noise, step_sigmas
 from runtime_py.manifest import DTYPES, MANIFEST_FILE, MAX_ELEMENTS, Manifest, ManifestError, read_as
+from runtime_py.random import MAX_SEED
 from runtime_py.tokenizer import Prompt
 
 RECORD_VERSION = 1
@@ -184,6 +185,12 @@ def _check_facts(facts: Facts) -> None:
         raise RecordError(f"request.steps is {facts.request.steps}, expected 1 to 1000")
     if not math.isfinite(facts.request.seconds):
         raise RecordError("request.seconds is no finite number")
+    if not 0 <= facts.request.seed <= MAX_SEED:
+        raise RecordError(f"request.seed is {facts.request.seed}, expected 0 to {MAX_SEED}")
+    if min(facts.device.cores, facts.device.threads) < 1:
+        raise RecordError("device.cores or device.threads is below 1")
+    if not facts.stages or any(stage.stage not in STAGES for stage in facts.stages):
+        raise RecordError(f"stages does not list what each of {', '.join(STAGES)} took")
     for index, stage in enumerate(facts.stages):
         times = (stage.load, stage.run, stage.peak_rss_mb)
         if not all(math.isfinite(value) and value >= 0 for value in times):
@@ -418,8 +425,14 @@ def check_record(record: Record, bundle: Bundle) -> None:
         if found is None:
             raise RecordError(f"the record lacks the tensor {name!r}; make it again with --record")
         if name not in expected or (found.dtype.name, found.shape) != expected[name]:
-            wanted = expected.get(name, "nothing of that name")
-            raise RecordError(f"the record's {name[:60]} is {found.dtype.name} {found.shape}, expected {wanted}")
+            dtype, shape = expected.get(name, ("nothing of that name", ""))
+            raise RecordError(
+                f"the record's {name[:60]} is {found.dtype.name} {found.shape}, expected {dtype} {shape}".rstrip()
+                + "; make it again with --record"
+            )
+    wav, audio = record.wav, expected["audio"][1]
+    if wav is not None and (wav.channels, wav.samples, wav.sample_rate) != (*audio, bundle.manifest.audio.sample_rate):
+        raise RecordError(f"the record's wav is not of its audio, {audio[0]} x {audio[1]}; make it again with --record")
 
 
 def layout(manifest: Manifest, facts: Facts) -> dict[str, tuple[str, tuple[int, ...]]]:
