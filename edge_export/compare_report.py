@@ -15,7 +15,7 @@ from edge_export import __version__
 from edge_export.compare import Comparison, heading, named
 from edge_export.errors import MissingDependency
 from edge_export.plots import audio_picture
-from edge_export.report import margin_text, named_device, snr_text
+from edge_export.report import margin_text, named_device, snr_text, verdict
 from runtime_py.audio import replace_file, wav_bytes
 
 HEARD = 12
@@ -53,7 +53,11 @@ def report_html(results: Sequence[tuple[str, Comparison]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters |= {"snr": snr_text, "error": lambda error: f"{error:.1e}" if math.isfinite(error) else "no number"}
+    page.filters |= {
+        "verdict": verdict,
+        "snr": snr_text,
+        "error": lambda error: f"{error:.1e}" if math.isfinite(error) else "no number",
+    }
     failed = sum(not comparison.passed for _, comparison in results)
     return page.get_template("compare.html.j2").render(
         passed=not failed,
@@ -88,7 +92,8 @@ def _section(source: str, comparison: Comparison, *, heard: bool) -> dict[str, A
         "passed": comparison.passed,
         "verdict": _verdict(comparison.passed),
         "device": named_device(facts.device),
-        "recipe": facts.bundle.recipe,
+        "recipe": f"{facts.bundle.backend} {facts.bundle.recipe}",
+        "clip": f"{facts.request.seconds:g}",
         "prompt": facts.request.prompt,
         "seed": facts.request.seed,
         "steps": facts.request.steps,

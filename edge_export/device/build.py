@@ -19,7 +19,7 @@ from edge_export.device import process
 from edge_export.device.sdk import Sdk, arm_sdk, host_sdk
 from edge_export.device.store import one_writer, store
 from edge_export.device.tools import TOOLS, missing
-from edge_export.errors import DeviceError, MissingDependency
+from edge_export.errors import DeviceError, MissingDependency, OutputError
 from edge_export.progress import Progress, silent
 from edge_export.staging import staged_folder
 from runtime_py import strict_json
@@ -146,6 +146,10 @@ def _step(argv: list[str], log: Path, folder: Path) -> None:
     if process.log_to(argv, log, folder=folder) == 0:
         return
     lines = log.read_text("utf-8", "replace")[-TAIL:].splitlines()
+    if any("No space left" in line for line in lines):
+        raise OutputError(
+            f"the disk is full: the runner cannot be built in {store()}; free some space, or set XDG_CACHE_HOME"
+        )
     told = [line.strip() for line in lines if re.search(r"error|not found|is not installed", line, re.IGNORECASE)]
     ending = (told or [line for line in lines if line.strip()] or ["it said nothing"])[0][:300]
     raise DeviceError(f"the runner does not build: {ending}; the whole log is {log}")
