@@ -1,9 +1,11 @@
 """Given: the autoencoder's one-dimensional convolutions and snakes on [1, channels, time].
 Result: two-dimensional ones on [1, channels, 1, time], the snakes' parameters as constants.
 Why: runtimes have no one-dimensional convolution: each would be wrapped in copies that stay outside the
-delegate; and exp(alpha), 1 / (exp(beta) + 1e-9) never change. ELU becomes operators XNNPACK has.
+delegate; and exp(alpha), 1 / (exp(beta) + 1e-9) never change, nor does the latent's scale, which goes into the
+first weights. ELU becomes operators XNNPACK has.
 """
 
+import copy
 from typing import TypeVar
 
 import torch
@@ -50,19 +52,25 @@ class FlatDecoder(nn.Module):
 
     def __init__(self, published: Decoder) -> None:
         super().__init__()
-        self.layers = published.layers
-        self.register_buffer("latent_scale", torch.tensor([published.latent_scale]))
-        self.latent_scale: Tensor
-        self.scaled = published.latent_scale != 1.0
+        self.layers = _scaled(published.layers, published.latent_scale)
 
     def forward(self, latent: Tensor) -> Tensor:
         # Not a reshape: quantization would be moved before it, onto three dimensions, where XNNPACK fails.
-        x = latent.unsqueeze(2)
-        return self.run(x * self.latent_scale if self.scaled else x).squeeze(2)
+        return self.run(latent.unsqueeze(2)).squeeze(2)
 
     def run(self, x: Tensor) -> Tensor:
         """[1, latent_dim, 1, length] -> [1, audio_channels, 1, length * hop]."""
         return self.layers(x)
+
+
+def _scaled(layers: nn.Sequential, scale: float) -> nn.Sequential:
+    """The layers for a latent that nobody multiplied by `scale`: it is in the first one's weights."""
+    if scale == 1.0:
+        return layers
+    first = copy.deepcopy(layers[0])
+    assert isinstance(first, nn.Conv1d)
+    first.weight = nn.Parameter(first.weight.detach() * scale, requires_grad=False)
+    return nn.Sequential(first, *list(layers)[1:])
 
 
 def _conv2d(conv: nn.Conv1d) -> nn.Conv2d:

@@ -32,8 +32,7 @@ class TiledDecoder(FlatDecoder):
 
     def __init__(self, flat: FlatDecoder, head: int, window: int, tiles: int) -> None:
         nn.Module.__init__(self)
-        self.layers, self.scaled = flat.layers, flat.scaled
-        self.register_buffer("latent_scale", flat.latent_scale)
+        self.layers = flat.layers
         self.head = head
         cuts = [window * tile // tiles for tile in range(tiles + 1)]
         layers = list(flat.layers)

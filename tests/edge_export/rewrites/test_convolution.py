@@ -46,9 +46,9 @@ def test_the_snakes_exponentials_are_constants():
     assert not operators(rewritten, noise(1, 8, 5)) & {"exp", "reciprocal", "div"}
 
 
-def test_a_scale_of_one_costs_nothing():
+def test_a_scale_costs_nothing():
     scaled, plain = (operators(decoders(scale, use_snake=False)[1], noise(1, 8, 5)) for scale in (0.41, 1.0))
-    assert scaled - plain == {"mul"}
+    assert scaled == plain
 
 
 def test_the_weights_are_shared():
