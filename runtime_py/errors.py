@@ -5,9 +5,15 @@
 
 
 class EdgeExportError(Exception):
-    """The root. Anything else that escapes is a defect of ours."""
+    """The root. Anything else that escapes is a defect of ours.
+
+    A message is one line: what a stranger's file puts into it cannot break it, nor steer a terminal.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(character if character.isprintable() else " " for character in message))
 
 
 class UsageError(EdgeExportError):

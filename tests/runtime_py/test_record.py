@@ -109,6 +109,7 @@ def test_nan_is_named_with_its_step():
         ("device", ..., "device"),
         ("device.cores", 1.5, "device.cores"),
         ("device.more", 1, "device"),
+        ("device.no\nvel\x1b[2J", 1, "device.no vel [2J"),
         ("request.steps", 0, "request.steps is 0"),
         ("request.steps", 10**9, "request.steps is 1000000000"),
         ("inputs", "mine", "inputs is 'mine'"),
