@@ -19,6 +19,7 @@ TAU = 2 * math.pi
 SIXTY_DB = math.log(1000)
 TABLE = 4096  # samples of one cycle: read at the nearest sample, the error is 65 dB down
 LEAD = 0.012  # silence before the first event, so that the fade-in spares its attack
+COARSE = 64  # samples for which the pitch of a sustained voice stands still
 CONTROL = 512  # samples for which a moving filter stands still
 
 
@@ -134,6 +135,11 @@ def wander(rng: np.random.Generator, samples: int, hertz: float, low: float, hig
     return knots[whole] + (knots[whole + 1] - knots[whole]) * part
 
 
+def held(control: Wave, samples: int) -> Wave:
+    """A movement drawn once in `COARSE` samples, held for each of them."""
+    return np.repeat(control, COARSE)[:samples]
+
+
 # Noise
 
 
@@ -190,14 +196,17 @@ def shelf(x: Wave, pivot: float, decibels: float) -> Wave:
 
 
 def moving(x: Wave, frequency: Wave, q: float, *, shape: str = "lowpass") -> Wave:
-    """A resonant low-pass or band-pass of the RBJ cookbook whose frequency moves, in steps of `CONTROL` samples."""
-    out, state = np.empty(len(x)), np.zeros(2)
-    for start in range(0, len(x), CONTROL):
+    """A resonant low-pass or band-pass of the RBJ cookbook whose frequency moves, in steps of `CONTROL` samples.
+
+    x is [samples] or stereo.
+    """
+    out, state = np.empty(x.shape), np.zeros((*x.shape[:-1], 2))
+    for start in range(0, x.shape[-1], CONTROL):
         w = TAU * min(max(float(frequency[start]), 20.0), 0.45 * RATE) / RATE
         alpha, cos = math.sin(w) / (2 * q), math.cos(w)
         up = [(1 - cos) / 2, 1 - cos, (1 - cos) / 2] if shape == "lowpass" else [alpha, 0.0, -alpha]
         block = slice(start, start + CONTROL)
-        out[block], state = lfilter(up, [1 + alpha, -2 * cos, 1 - alpha], x[block], zi=state)
+        out[..., block], state = lfilter(up, [1 + alpha, -2 * cos, 1 - alpha], x[..., block], zi=state)
     return out
 
 
@@ -260,7 +269,7 @@ def convolve(x: Wave, impulse: Wave) -> Wave:
 
 @lru_cache(maxsize=16)
 def room(seconds: float, number: int) -> Wave:
-    """A stereo impulse response of unit energy: noise that falls by 60 dB in `seconds`, its highs in a third of that."""
+    """A stereo impulse response of unit energy: noise that falls by 60 dB in `seconds`, its highs in a third."""
     rng = np.random.default_rng((number, count(seconds)))
     samples, wait = count(seconds), count(0.004 + 0.006 * seconds)
     noise = rng.standard_normal((2, samples))
