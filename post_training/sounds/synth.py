@@ -251,10 +251,10 @@ def randomly(rng: np.random.Generator, samples: int, rate: float) -> list[float]
 
 
 def impulses(rng: np.random.Generator, samples: int, rate: float, spread: float = 1.0) -> Wave:
-    """Single samples at `rate` a second, of random sign and of sizes whose logarithms spread."""
+    """Single samples at `rate` a second, of random sign and of sizes whose logarithms spread, cut off at two."""
     out = np.zeros(samples)
     number = max(1, rng.poisson(rate * samples / RATE))
-    sizes = np.exp(spread * rng.standard_normal(number)) * rng.choice((-1.0, 1.0), number)
+    sizes = np.exp(spread * np.minimum(2, rng.standard_normal(number))) * rng.choice((-1.0, 1.0), number)
     np.add.at(out, rng.integers(0, samples, number), sizes)
     return out
 

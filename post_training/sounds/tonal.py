@@ -252,7 +252,7 @@ def sung(
     before = np.maximum(index - 1, 0)
     part = np.minimum(1, (at - index) * seconds / slide)
     unrest = vibrato * np.sin(at * seconds * 2 * math.pi * rng.uniform(4.6, 6.2) + rng.uniform(0, 6))
-    drift = wander(rng, coarse, 3 * COARSE, -unsteady, unsteady)
+    drift = wander(rng, coarse, 3 * COARSE, -drifts, drifts)
     return held(hertz(voice[before] + (voice[index] - voice[before]) * part + unrest + drift), samples)
 
 
@@ -263,7 +263,7 @@ def pad(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     stereo = np.zeros((2, samples))
     for side, detune in zip(stereo, (-0.05, 0.05)):
         for voice in voices + detune * rng.uniform(0.6, 1.3):
-            line = sung(rng, voice, seconds, samples, slide=0.3, vibrato=0, unsteady=0.03)
+            line = sung(rng, voice, seconds, samples, slide=0.3, vibrato=0, drifts=0.03)
             side += oscillate(line, saw(60), samples, rng.uniform())
     left, right = moving(stereo, wander(rng, samples, 0.35, 500, 2200), 0.9)
     return twice(left, right) * swell(samples, 1.2, 1.0)
@@ -276,7 +276,7 @@ def ensemble(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     for voice in chords(rng, facts, samples, seconds, 53).T:
         for side in stereo:
             tuned = voice + rng.uniform(-0.05, 0.05)
-            line = sung(rng, tuned, seconds, samples, slide=0.06, vibrato=0.12, unsteady=0.06)
+            line = sung(rng, tuned, seconds, samples, slide=0.06, vibrato=0.12, drifts=0.06)
             side += oscillate(line, saw(40), samples, rng.uniform())
     bowing = 0.55 + 0.45 * np.abs(np.sin(times(samples) * math.pi / seconds))
     left, right = band(stereo, 180, 4200) * bowing
@@ -293,7 +293,7 @@ def choir(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     stereo = np.stack([0.06 * white(rng, samples), 0.06 * white(rng, samples)])
     for voice in chords(rng, facts, samples, seconds, 50).T:
         for side in stereo:
-            line = sung(rng, voice, seconds, samples, slide=0.15, vibrato=0.1, unsteady=0.12)
+            line = sung(rng, voice, seconds, samples, slide=0.15, vibrato=0.1, drifts=0.12)
             side += oscillate(line, saw(30), samples, rng.uniform())
     vowel = sum(level * band(stereo, f - w, f + w) for f, w, level in zip(formants, (70, 90, 130), (1, 0.7, 0.4)))
     left, right = vowel + 0.04 * stereo
