@@ -1,4 +1,4 @@
-"""Machines, alarms, household things and effects, one function for each kind. It knows nothing of captions or loudness."""
+"""Machines, signals, things and effects, one function for each kind. It knows nothing of captions or loudness."""
 
 import math
 from collections.abc import Callable
@@ -134,13 +134,11 @@ def siren(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
 def telephone(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     """An electromechanical bell: two gongs struck twenty times a second, ringing and resting."""
     low = rng.uniform(900, 1200)
-    gongs = [
-        ring([f, 2.4 * f, 4.1 * f], [0.5, 0.3, 0.15], [1, 0.5, 0.3], count(0.6))
-        for f in (low, low * rng.uniform(1.12, 1.26))
-    ]
+    pair = (low, low * rng.uniform(1.12, 1.26))
+    gongs = [ring([f, 2.4 * f, 4.1 * f], [0.5, 0.3, 0.15], [1, 0.5, 0.3], count(0.6)) for f in pair]
     burst, rest = 1.3 / facts.rate**0.6, 1.1 / facts.rate
-    times_ = [s + i / 20 for s in np.arange(0, samples / RATE, burst + rest) for i in range(int(burst * 20))]
-    return place(samples, [(start, gongs[index % 2]) for index, start in enumerate(times_)])
+    hammer = [s + i / 20 for s in np.arange(0, samples / RATE, burst + rest) for i in range(int(burst * 20))]
+    return place(samples, [(start, gongs[index % 2]) for index, start in enumerate(hammer)])
 
 
 def beeps(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
@@ -211,10 +209,8 @@ def glass(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
 def engine(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     """Four uneven cylinders through an exhaust, and the rattle that goes with them."""
     firing = rng.uniform(22, 30) * facts.rate**0.7 * wander(rng, samples, 2, 0.96, 1.04)
-    uneven = sum(
-        level * oscillate(firing / 4 * harmonic, 1 / np.arange(1, 60) ** 0.6, samples, start)
-        for harmonic, level, start in ((4, 0.7, 0.0), (1, 0.22, rng.uniform()))
-    )
+    bursts = 1 / np.arange(1, 60) ** 0.6
+    uneven = 0.7 * oscillate(firing, bursts, samples) + 0.22 * oscillate(firing / 4, bursts, samples, rng.uniform())
     exhaust = band(uneven, 45, 400) + 0.35 * band(uneven, 600, 1500)
     rattle = band(white(rng, samples), 900, 4500) * (0.3 + np.maximum(0, np.sin(2 * math.pi * cycles(firing, samples))))
     return np.tanh(1.2 * exhaust) + 0.06 * rattle

@@ -47,7 +47,7 @@ def rain(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
 
 def wind(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     """Noise through a resonance that rises as the gust grows."""
-    gust = wander(rng, samples, 0.9 * facts.rate, 0.0, 1.0)
+    gust = wander(rng, samples, 0.9, 0.0, 1.0)
     noise = np.stack([white(rng, samples), white(rng, samples)])
     howl = moving(noise, 250 + 900 * gust, 5, shape="band")
     left, right = (howl + 0.15 * lowpass(noise, 500)) * (0.15 + gust)
@@ -88,7 +88,7 @@ def fire(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     for _ in range(2):
         flutter = lowpass(brown(rng, samples), 300) * wander(rng, samples, 6, 0.3, 1)
         hiss = highpass(white(rng, samples), 3000, 1) * wander(rng, samples, 3, 0.2, 1)
-        crackle = band(impulses(rng, samples, 14 * facts.rate, 1.1), 900, 7000)
+        crackle = band(impulses(rng, samples, 14, 1.1), 900, 7000)
         sides.append(0.5 * flutter + 0.012 * hiss + 2.5 * crackle)
     return twice(sides[0], sides[1])
 
@@ -104,7 +104,7 @@ def bubble(rng: np.random.Generator, lowest: float, highest: float) -> Wave:
 def stream(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     """Many bubbles over a soft rush."""
     usual = [bubble(rng, 350, 2600) for _ in range(40)]
-    starts = randomly(rng, samples, 70 * facts.rate)
+    starts = randomly(rng, samples, 70)
     events = [(s, rng.exponential(0.3) * usual[rng.integers(40)], rng.uniform(-0.8, 0.8)) for s in starts]
     left, right = (band(pink(rng, samples), 500, 4000) for _ in range(2))
     return scatter(samples, events) + 0.16 * twice(left, right)
@@ -153,7 +153,7 @@ def crickets(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
         pulse = sine(pitch, count(0.016)) * np.sin(np.pi * np.linspace(0, 1, count(0.016)))
         trill = place(count(0.025 * pulses + LEAD), [(0.025 * i, pulse) for i in range(pulses)])
         side, level, shift = rng.uniform(-0.9, 0.9), rng.uniform(0.3, 1), rng.uniform(0, 0.4)
-        starts = every(rng, samples, rng.uniform(0.4, 0.6) / facts.rate, 0.03)
+        starts = every(rng, samples, rng.uniform(0.4, 0.6), 0.03)
         events += [(start + shift, level * trill, side) for start in starts]
     return scatter(samples, events) + 0.002 * pink(rng, samples)
 

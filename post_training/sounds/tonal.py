@@ -243,7 +243,7 @@ def sung(
     *,
     slide: float,
     vibrato: float,
-    unsteady: float,
+    drifts: float,
 ) -> Wave:
     """A voice's frequency at each sample: its notes of `seconds` each, slides between them, and two kinds of unrest."""
     coarse = samples // COARSE + 1
