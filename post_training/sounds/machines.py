@@ -39,7 +39,7 @@ from post_training.sounds.synth import (
 def again(rng: np.random.Generator, facts: Facts, samples: int, interval: float, wave: Callable[[], Wave]) -> Wave:
     """A sound once, or as often as the pace says, never over itself."""
     first = wave()
-    gap = max(interval / facts.rate * rng.uniform(0.85, 1.2), len(first) / RATE + 0.05)
+    gap = max(interval / facts.rate * rng.uniform(0.85, 1.2), 1.15 * len(first) / RATE + 0.05)
     starts = [0.0] if facts.single else every(rng, samples, gap)
     return place(samples, [(start, first if index == 0 else wave()) for index, start in enumerate(starts)])
 
@@ -106,7 +106,7 @@ def vinyl(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     dust = [band(impulses(rng, samples, 28, 0.7), 700, 8000) for _ in range(2)]
     scratch = band(white(rng, 90), 800, 5000) * decay(90, 0.002)
     thumps = place(samples, [(start, scratch) for start in every(rng, samples, 60 / 33.3)])
-    floor = lowpass(brown(rng, samples), 70) * 0.06 + 0.006 * highpass(white(rng, samples), 2000, 1)
+    floor = lowpass(brown(rng, samples), 70) * 0.012 + 0.006 * highpass(white(rng, samples), 2000, 1)
     return twice(dust[0], dust[1], 0.9) + 0.3 * thumps + floor
 
 
@@ -209,7 +209,7 @@ def glass(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
 def engine(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     """Four uneven cylinders through an exhaust, and the rattle that goes with them."""
     firing = rng.uniform(22, 30) * facts.rate**0.7 * wander(rng, samples, 2, 0.96, 1.04)
-    bursts = 1 / np.arange(1, 60) ** 0.6
+    bursts = np.exp(-np.arange(60) / 14)
     uneven = 0.7 * oscillate(firing, bursts, samples) + 0.22 * oscillate(firing / 4, bursts, samples, rng.uniform())
     exhaust = band(uneven, 45, 400) + 0.35 * band(uneven, 600, 1500)
     rattle = band(white(rng, samples), 900, 4500) * (0.3 + np.maximum(0, np.sin(2 * math.pi * cycles(firing, samples))))
@@ -240,8 +240,8 @@ def train(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     knocks = place(
         samples, [(s + offset * interval, rng.uniform(0.7, 1) * knock()) for s in starts for offset in offsets]
     )
-    left, right = (lowpass(brown(rng, samples), 220) + 0.12 * band(pink(rng, samples), 300, 2000) for _ in range(2))
-    return 0.45 * twice(left, right, 0.6) + 0.9 * knocks
+    left, right = (lowpass(brown(rng, samples), 220) + 0.25 * band(pink(rng, samples), 300, 2000) for _ in range(2))
+    return 0.25 * twice(left, right, 0.6) + knocks
 
 
 def vacuum(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:

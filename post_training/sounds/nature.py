@@ -41,7 +41,7 @@ def rain(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     for _ in range(2):
         wash = band(white(rng, samples), 1000, 9000)
         near = band(impulses(rng, samples, 90, 0.9), 1500, 6000)
-        sides.append(0.25 * wash * wander(rng, samples, 0.6, 0.8, 1.1) + 2.2 * near)
+        sides.append(0.25 * wash * wander(rng, samples, 0.6, 0.8, 1.1) + 1.0 * near)
     return twice(sides[0], sides[1])
 
 
@@ -86,10 +86,10 @@ def fire(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     """A low flutter, a hiss, and crackles of all sizes."""
     sides = []
     for _ in range(2):
-        flutter = lowpass(brown(rng, samples), 300) * wander(rng, samples, 6, 0.3, 1)
+        flutter = band(brown(rng, samples), 90, 400) * wander(rng, samples, 6, 0.3, 1)
         hiss = highpass(white(rng, samples), 3000, 1) * wander(rng, samples, 3, 0.2, 1)
         crackle = band(impulses(rng, samples, 14, 1.1), 900, 7000)
-        sides.append(0.5 * flutter + 0.012 * hiss + 2.5 * crackle)
+        sides.append(0.12 * flutter + 0.03 * hiss + 2 * crackle)
     return twice(sides[0], sides[1])
 
 

@@ -323,7 +323,8 @@ def arpeggio(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
         if degree not in made:
             frequency = hertz(pitch(facts, degree, 52))
             sharp, soft = oscillate(frequency, harmonics, length), oscillate(frequency, harmonics[:3], length)
-            made[degree] = soft * decay(length, 0.35 * facts.stretch) + (sharp - soft) * decay(length, 0.15)
+            shaped = soft * decay(length, 0.35 * facts.stretch) + (sharp - soft) * decay(length, 0.15)
+            made[degree] = shaped * swell(length, 0.003, 0.01)
         accent = 1.0 if index % 4 == 0 else 0.7
         events.append((index * step, accent * made[degree], 0.5 * math.sin(index * 1.3)))
     return scatter(samples, events)
