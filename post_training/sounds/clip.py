@@ -90,12 +90,12 @@ def active_rms(audio: np.ndarray) -> float:
     return float(np.sqrt(powers[powers >= ACTIVE**2 * powers.max()].mean()))
 
 
-def level(audio: np.ndarray, loudness: float) -> np.ndarray:
-    """At that RMS, or as near to it as peaks allow that are rounded off at `PEAK`."""
+def level(audio: np.ndarray, relative: float) -> np.ndarray:
+    """At the usual RMS or as near to it as peaks allow, times `relative`; peaks are rounded off at `PEAK`."""
     rms, peak = active_rms(audio), float(np.abs(audio).max())
     if peak == 0:
         return audio
-    gain = min(loudness / rms, OVERLOAD / peak)
+    gain = relative * min(LOUDNESS / rms, OVERLOAD / peak)
     louder = audio * np.float32(gain)
     return PEAK * np.tanh(louder / PEAK) if peak * gain > 0.7 * PEAK else louder
 
@@ -145,7 +145,7 @@ def render(facts: Facts, seed: int, *, seconds: float = SECONDS) -> np.ndarray:
     stereo = tilt(stereo, kind.pivot, facts.on(BRIGHTNESS))
     stereo = in_a_room(placing, stereo, facts.on(SPACE), SPACE in kind.axes)
     stereo = to_a_side(placing, stereo, facts.on(PAN))
-    return fade(level(stereo, LOUDNESS * LEVELS.get(facts.on(LEVEL) or "", 1.0))).astype(np.float32)
+    return fade(level(stereo, LEVELS.get(facts.on(LEVEL) or "", 1.0))).astype(np.float32)
 
 
 def draw(seed: int, *, seconds: float = SECONDS, held_out: bool = False) -> Clip:

@@ -88,8 +88,8 @@ def fire(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     for _ in range(2):
         flutter = band(brown(rng, samples), 90, 400) * wander(rng, samples, 6, 0.3, 1)
         hiss = highpass(white(rng, samples), 3000, 1) * wander(rng, samples, 3, 0.2, 1)
-        crackle = band(impulses(rng, samples, 14, 1.1), 900, 7000)
-        sides.append(0.12 * flutter + 0.03 * hiss + 2 * crackle)
+        crackle = band(impulses(rng, samples, 22, 0.8), 900, 7000)
+        sides.append(0.35 * flutter + 0.05 * hiss + 1.2 * crackle)
     return twice(sides[0], sides[1])
 
 
@@ -150,7 +150,8 @@ def crickets(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     events: list[tuple[float, Wave, float]] = []
     for _ in range(3):
         pitch, pulses = rng.uniform(3800, 5000), int(rng.integers(3, 6))
-        pulse = sine(pitch, count(0.016)) * np.sin(np.pi * np.linspace(0, 1, count(0.016)))
+        wing = oscillate(pitch, np.array([1, 0.35, 0.12]), count(0.016))
+        pulse = wing * np.sin(np.pi * np.linspace(0, 1, len(wing)))
         trill = place(count(0.025 * pulses + LEAD), [(0.025 * i, pulse) for i in range(pulses)])
         side, level, shift = rng.uniform(-0.9, 0.9), rng.uniform(0.3, 1), rng.uniform(0, 0.4)
         starts = every(rng, samples, rng.uniform(0.4, 0.6), 0.03)
@@ -235,7 +236,7 @@ def knocking(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
 
     gap = 0.24 / facts.rate**0.6 * rng.uniform(0.85, 1.15)
     group = int(rng.integers(3, 5))
-    starts = [0.0] if facts.single else every(rng, samples, gap * group + 0.9, 0.05)
+    starts = [0.0] if facts.single else every(rng, samples, gap * group + 0.9 / facts.rate, 0.05)
     together = 1 if facts.single else group
     return place(samples, [(s + i * gap, rng.uniform(0.7, 1) * knock()) for s in starts for i in range(together)])
 

@@ -349,8 +349,8 @@ def bass_line(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
 def acid_bass(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     """Sixteenths of a sawtooth, some sliding and some accented, through a resonant low-pass that snaps and wanders."""
     step = step_seconds(facts, 4)
-    notes = np.array([pitch(facts, int(d), 33) for d in rng.choice((0, 0, 0, 7, 2, 4, 6, -7), 16)])
-    notes[0] = pitch(facts, 0, 33)
+    notes = np.array([pitch(facts, int(d), 38) for d in rng.choice((0, 0, 0, 7, 2, 4, 6, -7), 16)])
+    notes[0] = pitch(facts, 0, 38)
     on, accent, slides = rng.uniform(size=16) < 0.8, rng.uniform(size=16) < 0.3, rng.uniform(size=16) < 0.25
     on[0] = True
     at = np.maximum(0, times(samples) - LEAD) / step
