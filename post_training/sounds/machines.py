@@ -106,7 +106,7 @@ def vinyl(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     dust = [band(impulses(rng, samples, 45, 0.4), 500, 5000) for _ in range(2)]
     scratch = band(white(rng, 90), 800, 5000) * decay(90, 0.002)
     thumps = place(samples, [(start, scratch) for start in every(rng, samples, 60 / 33.3)])
-    floor = lowpass(brown(rng, samples), 70) * 0.02 + 0.02 * highpass(white(rng, samples), 2000, 1)
+    floor = lowpass(brown(rng, samples), 70) * 0.02 + 0.012 * highpass(white(rng, samples), 2000, 1)
     return twice(dust[0], dust[1], 0.9) + 0.3 * thumps + floor
 
 

@@ -89,7 +89,7 @@ def fire(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
         flutter = band(brown(rng, samples), 90, 400) * wander(rng, samples, 6, 0.3, 1)
         hiss = highpass(white(rng, samples), 3000, 1) * wander(rng, samples, 3, 0.2, 1)
         crackle = band(impulses(rng, samples, 22, 0.8), 900, 7000)
-        sides.append(0.35 * flutter + 0.05 * hiss + 1.2 * crackle)
+        sides.append(0.22 * flutter + 0.04 * hiss + 1.5 * crackle)
     return twice(sides[0], sides[1])
 
 
@@ -121,13 +121,16 @@ def drops(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     return scatter(samples, [(start, drop(), rng.uniform(-0.4, 0.4)) for start in starts])
 
 
+VOICE = np.array([1.0, 0.2, 0.08])  # a bird's harmonics
+
+
 def chirp(rng: np.random.Generator, base: float, shape: int) -> Wave:
     """One syllable: up, down, an arch, or a trill."""
     seconds = rng.uniform(0.06, 0.16)
     samples = count(seconds)
     part = np.linspace(0, 1, samples)
     bends = (part, 1 - part, np.sin(np.pi * part), 0.5 + 0.5 * np.sin(2 * np.pi * 28 * seconds * part))
-    return sine(base * (1 + 0.35 * bends[shape]), samples) * np.sin(np.pi * part) ** 0.7
+    return oscillate(base * (1 + 0.35 * bends[shape]), VOICE, samples) * np.sin(np.pi * part) ** 0.7
 
 
 def birds(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
