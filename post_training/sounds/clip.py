@@ -24,7 +24,7 @@ ADJECTIVES = (0.2, 0.4, 0.3, 0.1)  # the chance of none, one, two, three
 LOUDNESS = 0.12  # the RMS of the active parts
 LEVELS = {"quiet": 0.3, "loud": 1.5}
 PEAK = 0.95
-OVERLOAD = 1.5  # how far above full scale a peak may be before it is rounded off
+OVERLOAD = 2.0  # how far above full scale a peak may be before it is rounded off
 FRAME = 2048
 ACTIVE = 10 ** (-30 / 20)  # of the loudest frame
 
