@@ -1,0 +1,1 @@
+"""Making a model worth exporting: the sounds it learns from, and how it learns."""
