@@ -5,7 +5,7 @@ It knows no network, and no sounds but by the function that draws them; workers 
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from edge_export.staging import output_error
 from post_training.config import RATE, DataSettings
 
 FULL_SCALE = 32767
+ABOUT = "about"  # what a shard's metadata holds, as JSON
 SEEDS = 1 << 32  # clips of one run's seed
 
 
@@ -203,18 +204,14 @@ def _make_shard(plan: Plan, draw: Draw, folder: Path, indices: range) -> None:
     from safetensors.numpy import save
 
     audio, captions, seconds = zip(*(plan.clip(draw, index) for index in indices), strict=True)
-    metadata = {
-        "plan": _fingerprint(plan, indices),
-        "captions": json.dumps(captions),
-        "seconds": json.dumps(seconds),
-    }
-    write_whole(_shard_path(folder, indices.start), save({"audio": np.stack(audio)}, metadata))
+    # One entry: several would be written in any order, and the file's bytes would differ from run to run.
+    about = json.dumps({"plan": _fingerprint(plan, indices), "captions": captions, "seconds": seconds})
+    write_whole(_shard_path(folder, indices.start), save({"audio": np.stack(audio)}, {ABOUT: about}))
 
 
-def _fingerprint(plan: Plan, indices: range) -> str:
+def _fingerprint(plan: Plan, indices: range) -> list[float]:
     """What the clips of a shard depend on; not how many other shards there are."""
-    chosen = (plan.seed, plan.samples, plan.data.short_share, plan.data.shortest, indices.start, len(indices))
-    return json.dumps(chosen)
+    return [plan.seed, plan.samples, plan.data.short_share, plan.data.shortest, indices.start, len(indices)]
 
 
 def _open(folder: Path, plan: Plan, indices: range) -> Shard:
@@ -223,15 +220,12 @@ def _open(folder: Path, plan: Plan, indices: range) -> Shard:
     path = _shard_path(folder, indices.start)
     try:
         with safe_open(str(path), framework="np") as file:
-            metadata = file.metadata() or {}
+            about = json.loads((file.metadata() or {}).get(ABOUT, "{}"))
             shape = file.get_slice("audio").get_shape()
     except FileNotFoundError:
         raise UsageError(f"{path} is missing; leave --clips away to have it made") from None
     except (SafetensorError, OSError) as error:
         raise UsageError(f"{path} is no file of clips ({error}); remove it, and it is made again") from error
-    if metadata.get("plan") != _fingerprint(plan, indices) or shape != [len(indices), 2, plan.samples]:
+    if about.get("plan") != _fingerprint(plan, indices) or shape != [len(indices), 2, plan.samples]:
         raise UsageError(f"{path} holds clips of another config; choose another --run, or remove the folder")
-    return Shard(path, tuple(json.loads(metadata["captions"])), tuple(json.loads(metadata["seconds"])))
-
-
-DrawFunction = Callable[..., Drawn]
+    return Shard(path, tuple(about["captions"]), tuple(about["seconds"]))

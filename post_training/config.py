@@ -43,7 +43,7 @@ class DataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
-    """Sizes of the published family. `latents` of 2048 samples make one clip."""
+    """Sizes of the published family. `latents` of 2048 samples make one clip; ARC's discriminator needs 16 of them."""
 
     latents: int
     embed_dim: int
@@ -61,6 +61,8 @@ class NetworkSettings:
 
     def __post_init__(self) -> None:
         _positive(self, *(field.name for field in fields(self)))
+        if self.latents < 16:
+            raise ValueError(f"latents = {self.latents}, expected 16 or more")
         if self.embed_dim % self.num_heads or self.embed_dim // self.num_heads < 32:
             raise ValueError(f"num_heads = {self.num_heads} does not cut embed_dim into even heads of 32 or more")
 

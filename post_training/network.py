@@ -28,12 +28,11 @@ SMALLEST_STD = 1e-4
 INITIAL_SCALE = -4.0
 
 
-def model_document(network: NetworkSettings, latent_scale: float = 1.0) -> dict[str, Any]:
+def model_document(network: NetworkSettings) -> dict[str, Any]:
     """`model_config.json` in the published layout. Seconds run from 0 to the first whole number above the clip's."""
     document: Any = copy.deepcopy(new_checkpoint.model_config(_size(network)))
     document["sample_size"] = network.samples
     pretransform, conditioning = document["model"]["pretransform"], document["model"]["conditioning"]
-    pretransform["scale"] = latent_scale
     pretransform["config"]["encoder"]["config"]["channels"] = network.encoder_channels
     prompt, seconds = (entry["config"] for entry in conditioning["configs"])
     prompt["max_length"] = network.tokens
@@ -54,12 +53,12 @@ def model_config(network: NetworkSettings) -> ModelConfig:
         return load_config(folder)
 
 
-def write_documents(folder: Path, network: NetworkSettings, latent_scale: float = 1.0) -> None:
+def write_documents(folder: Path, network: NetworkSettings) -> None:
     """Write both documents to an existing `folder`."""
     t5_folder = folder / new_checkpoint.T5_FOLDER
     t5_folder.mkdir()
     for path, document in (
-        (folder / CONFIG_FILE, model_document(network, latent_scale)),
+        (folder / CONFIG_FILE, model_document(network)),
         (t5_folder / "config.json", t5_document(network)),
     ):
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

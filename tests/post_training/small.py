@@ -23,7 +23,7 @@ CONFIG = Config(
     seed=3,
     data=DataSettings(clips=10, shard=4, workers=0, shortest=0.1),
     network=NetworkSettings(
-        latents=8,
+        latents=16,
         embed_dim=64,
         depth=2,
         num_heads=1,

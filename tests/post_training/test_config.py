@@ -38,6 +38,7 @@ def test_the_small_model_plays_7_seconds():
         ("depth = 3", "", ["[network] lacks depth"]),
         ("depth = 3", 'depth = "3"', ["network.depth is '3', expected int"]),
         ("depth = 3", "depth = true", ["network.depth is True, expected int"]),
+        ("latents = 32", "latents = 8", ["[network]", "latents = 8, expected 16"]),
         ("depth = 3", "depth = 0", ["[network]", "depth = 0"]),
         ("num_heads = 1", "num_heads = 3", ["num_heads"]),
         ("latents = 16", "latents = 64", ["autoencoder.latents is 64"]),
