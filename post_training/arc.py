@@ -114,8 +114,8 @@ class ArcStage:
         assert isinstance(copied, Dit)
         discriminator = Discriminator(copied, self.settings.layers).train().requires_grad_(True)
         if self.settings.compile:
-            generator.compile()
-            discriminator.compile()
+            generator.get_submodule("transformer").compile()
+            discriminator.dit.transformer.compile()
         optimizer = make_optimizer([generator], self.settings, self.settings.learning_rate)
         rival = make_optimizer([discriminator], self.settings, self.settings.discriminator_learning_rate)
         self._generator, self._discriminator, self._optimizer, self._rival = accelerator.prepare(

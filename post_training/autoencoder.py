@@ -72,7 +72,6 @@ class AutoencoderStage:
         if self.settings.compile:
             autoencoder.encoder.compile()
             autoencoder.decoder.compile()
-            adversary.compile()
         optimizer = make_optimizer([autoencoder], self.settings, self.settings.learning_rate)
         adversary_optimizer = make_optimizer([adversary], self.settings, self.settings.adversary_learning_rate)
         self._autoencoder, self._adversary, self._optimizer, self._adversary_optimizer = accelerator.prepare(

@@ -5,10 +5,12 @@ It knows the autoencoder only as something that encodes.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -22,6 +24,7 @@ from post_training.config import HOP
 from post_training.network import LATENT_CHANNELS, Autoencoder
 from post_training.text import EMPTY, tokenize
 
+ENCODED_AT_ONCE = 16
 SCALE_FILE = "scale.json"
 
 
@@ -63,18 +66,22 @@ def encode_clips(
     for done, indices in enumerate(clips.plan.shards(), start=1):
         path = _shard_path(folder, indices.start)
         if not path.exists():
-            means = torch.stack([_encode(autoencoder, clips, index, device) for index in indices])
+            means = torch.cat([_encode(autoencoder, clips, some, device) for some in _groups(indices)])
             about = json.dumps({"autoencoder": origin, "captions": _captions(clips, indices)})
             write_whole(path, save({"means": means}, {ABOUT: about}))
         progress("latents", min(done * clips.plan.data.shard, len(clips)), len(clips))
     return _open(folder, clips, origin)
 
 
-def _encode(autoencoder: Autoencoder, clips: Clips, index: int, device: torch.device) -> Tensor:
-    audio = torch.from_numpy(clips.read(index))[None].to(device, non_blocking=True)
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        mean, _ = autoencoder.encode(audio)
-    return mean[0].to("cpu", torch.float16)
+def _groups(indices: range) -> Iterator[range]:
+    for start in range(indices.start, indices.stop, ENCODED_AT_ONCE):
+        yield range(start, min(start + ENCODED_AT_ONCE, indices.stop))
+
+
+def _encode(autoencoder: Autoencoder, clips: Clips, indices: range, device: torch.device) -> Tensor:
+    audio = torch.from_numpy(np.stack([clips.read(index) for index in indices])).to(device)
+    mean, _ = autoencoder.encode(audio)
+    return mean.to("cpu", torch.float16)
 
 
 def _open(folder: Path, clips: Clips, origin: str) -> Latents:

@@ -68,8 +68,7 @@ class FlowStage:
         flow = build_flow(config.network)
         self._average = averaged(flow).to(accelerator.device)
         if self.settings.compile:
-            flow.dit.compile()
-            flow.conditioner.compile()
+            flow.dit.transformer.compile()
         optimizer = make_optimizer([flow], self.settings, self.settings.learning_rate)
         self._flow, self._optimizer = accelerator.prepare(flow, optimizer)
 
