@@ -43,7 +43,7 @@ def test_the_small_model_plays_7_seconds():
         ("num_heads = 1", "num_heads = 3", ["num_heads"]),
         ("latents = 16", "latents = 64", ["autoencoder.latents is 64"]),
         ("layers = 2\nlearning", "layers = 9\nlearning", ["arc.layers is 9", "depth, 3"]),
-        ("shortest = 0.5", "shortest = 5", ["data.shortest"]),
+        ("shortest = 1.0", "shortest = 5", ["data.shortest"]),
         ("betas = [0.0, 0.99]", "betas = [0.9]", ["arc.betas has 1 entries, expected 2"]),
         ("betas = [0.0, 0.99]", "betas = [1.0, 0.99]", ["betas"]),
         ("learning_rate = 1e-3", "learning_rate = nan", ["learning_rate = nan"]),

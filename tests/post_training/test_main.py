@@ -35,8 +35,16 @@ def run(monkeypatch, capsys):
 def config(tmp_path_factory) -> Path:
     """configs/tiny.toml with fewer clips, steps and latents."""
     text = TINY.read_text(encoding="utf-8")
-    for name, value in (("clips", 6), ("shard", 6), ("workers", 0), ("latents", 16), ("save_every", 1), ("batch", 2)):
-        text = re.sub(rf"^{name} = \d+", f"{name} = {value}", text, flags=re.M)
+    for name, value in (
+        ("clips", 6),
+        ("shard", 6),
+        ("workers", 0),
+        ("shortest", 0.3),
+        ("latents", 16),
+        ("save_every", 1),
+        ("batch", 2),
+    ):
+        text = re.sub(rf"^{name} = [\d.]+", f"{name} = {value}", text, flags=re.M)
     path = tmp_path_factory.mktemp("config") / "c.toml"
     path.write_text(re.sub(r"^steps = \d+", "steps = 2", text, flags=re.M), encoding="utf-8")
     return path
