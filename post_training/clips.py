@@ -5,6 +5,7 @@ It knows no network, and no sounds but by the function that draws them; workers 
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -186,7 +187,9 @@ def _each(plan: Plan, draw: Draw, folder: Path, missing: list[range]) -> Iterato
             _make_shard(plan, draw, folder, indices)
             yield
         return
-    with ProcessPoolExecutor(plan.data.workers, mp_context=get_context("spawn")) as pool:
+    # Ctrl-C is for this process alone: workers finish the shard they are at.
+    context = get_context("spawn")
+    with ProcessPoolExecutor(plan.data.workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         waiting = {pool.submit(_make_shard, plan, draw, folder, indices) for indices in missing}
         try:
             while waiting:

@@ -40,6 +40,8 @@ def config(tmp_path_factory) -> Path:
         ("shard", 6),
         ("workers", 0),
         ("shortest", 0.3),
+        ("decoder_channels", 2),
+        ("adversary_channels", 2),
         ("latents", 16),
         ("save_every", 1),
         ("batch", 2),
@@ -104,7 +106,7 @@ def test_another_config_in_the_same_folder(run, config, tmp_path):
     folder = tmp_path / "run"
     run("train", "autoencoder", "--config", config, "--run", folder)
     other = tmp_path / "other.toml"
-    other.write_text(config.read_text().replace("decoder_channels = 6", "decoder_channels = 8"), encoding="utf-8")
+    other.write_text(config.read_text().replace("decoder_channels = 2", "decoder_channels = 4"), encoding="utf-8")
     message = one_line(2, run("train", "autoencoder", "--config", other, "--run", folder))
-    assert "network.decoder_channels (6 before, 8 now)" in message
+    assert "network.decoder_channels (2 before, 4 now)" in message
     shutil.rmtree(folder)
