@@ -26,6 +26,10 @@ LATENT_CHANNELS = 64
 SMALLEST_STD = 1e-4
 # The encoder's raw scale begins here: softplus(-4) = 0.018, so that noise does not drown the first latents.
 INITIAL_SCALE = -4.0
+# The encoder's means begin about as loud as 1 for audio of about 0.1: quieter ones are lost in their noise, and the
+# decoder would first learn to do without them.
+INITIAL_GAIN = 24.0
+INITIAL_LOUDNESS = 0.15  # on the decoder's last convolution: audio of about 0.1
 
 
 def model_document(network: NetworkSettings) -> dict[str, Any]:
@@ -98,10 +102,12 @@ class Autoencoder(nn.Module):
         for module in list(self.modules()):
             if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
                 _draw_convolution(module)
-        last = self.encoder.layers[-1]
-        assert isinstance(last, nn.Conv1d) and last.bias is not None
+        last, out = self.encoder.layers[-1], self.decoder.layers[-2]
+        assert isinstance(last, nn.Conv1d) and last.bias is not None and isinstance(out, nn.Conv1d)
         with torch.no_grad():
+            last.weight[:LATENT_CHANNELS] *= INITIAL_GAIN
             last.bias[LATENT_CHANNELS:] = INITIAL_SCALE
+            out.weight *= INITIAL_LOUDNESS
         for module in list(self.modules()):
             if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
                 parametrizations.weight_norm(module, dim=0)
