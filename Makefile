@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_PROMPT := warm arpeggios on house beats 120BPM
 
-.PHONY: setup demo test arm lint format bench fuzz clean
+.PHONY: setup demo test arm lint format bench fuzz train-tiny clean
 
 setup: $(VENV)/.installed
 
@@ -14,6 +14,7 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet torch==2.13.0
 	$(BIN)/pip install --quiet -e '.[all,dev]'
+	$(BIN)/pip install --quiet -e '.[train]'
 	touch $@
 
 demo: setup
@@ -21,6 +22,15 @@ demo: setup
 	mkdir demo
 	$(BIN)/edge-export build --target android-arm64 --out demo/bundle
 	$(BIN)/edge-export run demo/bundle --prompt "$(DEMO_PROMPT)" --out demo/demo.wav --plot demo/demo.png
+
+# Every stage of training for a few steps, then the checkpoint; interrupted, the same command goes on.
+TINY := build/train-tiny
+train-tiny: setup
+	for stage in autoencoder flow arc; do \
+	  $(BIN)/python -m post_training train $$stage --config configs/tiny.toml --run $(TINY) || exit 1; \
+	done
+	rm -rf $(TINY)/checkpoint
+	$(BIN)/python -m post_training publish --config configs/tiny.toml --run $(TINY) --out $(TINY)/checkpoint
 
 test: setup
 	$(BIN)/python -m pytest -n auto

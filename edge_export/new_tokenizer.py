@@ -64,7 +64,12 @@ WORDS_A_LINE = 10
 
 
 def train_tokenizer(pieces: int) -> bytes:
-    """A `spiece.model` of exactly `pieces` pieces, the same bytes on every run.
+    """A `spiece.model` of exactly `pieces` pieces, the same bytes on every run."""
+    return train_on(sentences(pieces), pieces)
+
+
+def train_on(lines: Iterator[str], pieces: int, exactly: bool = True) -> bytes:
+    """A `spiece.model` for `lines`, the same bytes on every run; if not `exactly`, `pieces` is the most it has.
 
     Pad is 0, </s> 1, <unk> 2, there is no <s>; text is normalised by nmt_nfkc, as T5's is.
     """
@@ -74,10 +79,11 @@ def train_tokenizer(pieces: int) -> bytes:
 
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=sentences(pieces),
+        sentence_iterator=lines,
         model_writer=model,
         model_type="unigram",
         vocab_size=pieces,
+        hard_vocab_limit=exactly,
         pad_id=0,
         eos_id=1,
         unk_id=2,

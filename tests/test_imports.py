@@ -65,8 +65,20 @@ def test_rewrites_know_the_model_and_no_backend(path):
     assert not any(name.startswith(("edge_export.backends", "edge_export.pipeline", "quantization")) for name in ours)
 
 
+@pytest.mark.parametrize("package", ["edge_export", "quantization"])
+def test_what_exports_knows_no_training(package):
+    for path in files(package):
+        assert "post_training" not in roots(imports(path, inside_functions=True)), path
+
+
+def test_workers_that_make_clips_need_no_torch():
+    code = "import sys, post_training.clips; print(*sorted(name for name in sys.modules if '.' not in name))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not set(loaded.stdout.split()) & HEAVY
+
+
 def test_only_the_command_line_prints_and_exits():
-    for path in [*files("edge_export"), *files("runtime_py"), *files("quantization")]:
+    for path in [*files("edge_export"), *files("runtime_py"), *files("quantization"), *files("post_training")]:
         if path.name in ("cli.py", "__main__.py"):
             continue
         called = {

@@ -123,7 +123,8 @@ class T5Encoder(nn.Module):
         """[1, heads, tokens, tokens]: the first block's learned bias by distance, shared by all blocks."""
         first: Any = self.encoder.block[0]
         table: nn.Embedding = first.layer[0].SelfAttention.relative_attention_bias
-        return table(relative_buckets(tokens, self.config)).permute(2, 0, 1)[None]
+        buckets = relative_buckets(tokens, self.config, table.weight.device)
+        return table(buckets).permute(2, 0, 1)[None]
 
     def forward(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         x = self.shared(input_ids)
@@ -134,7 +135,7 @@ class T5Encoder(nn.Module):
         return self.encoder.final_layer_norm(x)
 
 
-def relative_buckets(tokens: int, config: T5Config) -> Tensor:
+def relative_buckets(tokens: int, config: T5Config, device: torch.device | None = None) -> Tensor:
     """Bucket of each (query, key) distance, int64 [tokens, tokens].
 
     Half of the buckets for keys after the query, half for those before; in each half the nearer distances
@@ -142,7 +143,7 @@ def relative_buckets(tokens: int, config: T5Config) -> Tensor:
     """
     half = config.relative_attention_num_buckets // 2
     exact = half // 2
-    position = torch.arange(tokens)
+    position = torch.arange(tokens, device=device)
     distance = position[None, :] - position[:, None]
     near = distance.abs()
     scale = math.log(config.relative_attention_max_distance / exact)

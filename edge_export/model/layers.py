@@ -72,7 +72,7 @@ class RotaryEmbedding(nn.Module):
         self.inv_freq: Tensor
 
     def forward(self, tokens: int) -> Tensor:
-        angles = torch.outer(torch.arange(tokens, dtype=torch.float32), self.inv_freq)
+        angles = torch.outer(torch.arange(tokens, dtype=torch.float32, device=self.inv_freq.device), self.inv_freq)
         return torch.cat([angles, angles], dim=-1)
 
 

@@ -1,0 +1,146 @@
+"""`python -m post_training`: parses, calls, prints. The only place of the package that prints and exits."""
+
+import importlib
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_export.errors import EdgeExportError, MissingDependency, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from post_training.clips import Draw
+
+INTERRUPTED = 130
+INTERRUPTION = "interrupted; the same command goes on from the last saved step"
+
+app = typer.Typer(
+    name="post_training",
+    help="Train the project's own small model: autoencoder, flow, then ARC (arXiv 2505.08175).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigOption = Annotated[Path, typer.Option(metavar="FILE", help="configs/tiny.toml, configs/small.toml or your own.")]
+RunOption = Annotated[Path, typer.Option(metavar="DIR", help="The run's folder; the same one goes on.")]
+ClipsOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Clips of another run; made if not given.")]
+
+
+@app.command()
+def train(
+    stage: Annotated[str, typer.Argument(help="autoencoder, flow or arc.")],
+    config: ConfigOption,
+    run: RunOption,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Instead of the config's.")] = None,
+    minutes: Annotated[float | None, typer.Option(metavar="M", help="Save and stop after so long.")] = None,
+    clips: ClipsOption = None,
+    no_contrastive: Annotated[bool, typer.Option("--no-contrastive", help="ARC without L_C.")] = False,
+    least_squares: Annotated[bool, typer.Option("--least-squares", help="ARC without pairs: least squares.")] = False,
+) -> None:
+    """Run one stage to its last step, or go on with it."""
+    from post_training import runs
+    from post_training.config import load_config
+
+    if stage not in runs.STAGES:
+        raise UsageError(f"unknown stage {stage!r}; choose one of {', '.join(runs.STAGES)}")
+    chosen = runs.ablated(load_config(config), contrastive=not no_contrastive, least_squares=least_squares)
+    made = runs.Run(
+        folder=run,
+        config=runs.with_steps(chosen, stage, steps),
+        draw=_draw(),
+        clips_folder=clips,
+        note=_note,
+        progress=_Progress(),
+        deadline=float("inf") if minutes is None else time.monotonic() + 60 * minutes,
+    )
+    reached = made.train(stage)
+    if reached.complete:
+        print(f"{stage}: {reached.step} steps done in {run}")
+    else:
+        print(f"{stage}: stopped after step {reached.step} of {reached.steps}; the same command goes on")
+
+
+@app.command()
+def clips(config: ConfigOption, run: RunOption) -> None:
+    """Make a run's clips and nothing else."""
+    from post_training import runs
+    from post_training.config import load_config
+
+    made = runs.Run(folder=run, config=load_config(config), draw=_draw(), note=_note, progress=_Progress())
+    print(f"{len(made.clips)} clips in {run / 'clips'}")
+
+
+@app.command()
+def publish(
+    config: ConfigOption,
+    run: RunOption,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The checkpoint; it must not exist yet.")],
+    stage: Annotated[str, typer.Option(help="The run's folder to take the dit from: arc, flow, ...")] = "arc",
+    clips: ClipsOption = None,
+    card: Annotated[Path | None, typer.Option(metavar="FILE", help="Text of the model card.")] = None,
+) -> None:
+    """Write a run's model in the published layout, in half precision."""
+    from post_training import runs
+    from post_training.card import model_card
+    from post_training.config import load_config
+    from post_training.publish import publish as write
+
+    settings = load_config(config)
+    made = runs.Run(folder=run, config=settings, draw=_draw(), clips_folder=clips, note=_note, progress=_Progress())
+    text = model_card(settings, stage, config.name) if card is None else card.read_text(encoding="utf-8")
+    size = write(made.trained(stage), out, text)
+    print(f"{out}: {size / 1e6:.2f} MB")
+
+
+def main() -> None:
+    """The entry point: one clear line and an exit code for everything that can go wrong."""
+    try:
+        app()
+    except EdgeExportError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail(INTERRUPTION, INTERRUPTED)
+    except SystemExit as leaving:  # how Typer reports Ctrl-C: the code alone
+        if leaving.code == INTERRUPTED:
+            _fail(INTERRUPTION, INTERRUPTED)
+        raise
+    except OSError as error:
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", OutputError.exit_code)
+    except ModuleNotFoundError as error:
+        _fail(f"{error.name} is not installed: pip install 'edge-export[train]'", MissingDependency.exit_code)
+    except MemoryError:
+        _fail("not enough memory for this; take a smaller batch", EdgeExportError.exit_code)
+
+
+def _draw() -> "Draw":
+    sounds = importlib.import_module("post_training.sounds")
+    draw: Draw = sounds.draw
+    return draw
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class _Progress:
+    """A line on standard error now and then."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def __call__(self, what: str, done: int, total: int, /) -> None:
+        if time.monotonic() - self._last > 5 or done == total:
+            self._last = time.monotonic()
+            _note(f"{what}: {done}/{total}")
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"post_training: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Stage 1: audio to latents and back, by spectra, a discriminator and the width of the latents.
+
+It knows no captions.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edge_export.errors import UsageError
+from post_training.clips import Clips
+from post_training.config import HOP, AutoencoderSettings, Config, NetworkSettings
+from post_training.loop import STATE_FILE, RunFolder, descend, load_weights, make_optimizer, plain, step_seed
+from post_training.losses import (
+    StftDiscriminator,
+    StftLoss,
+    feature_matching,
+    hinge_discriminator,
+    hinge_generator,
+    kl,
+)
+from post_training.network import (
+    LATENT_CHANNELS,
+    Autoencoder,
+    averaged,
+    build_autoencoder,
+    early_decay,
+    update_average,
+)
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+NAME = "autoencoder"
+SETTINGS = ("data", "network", "autoencoder")
+
+
+class Ahead:
+    """Makes the next step's batch in a thread while this one is worked on."""
+
+    def __init__(self, make: Callable[[int], np.ndarray]) -> None:
+        self._make = make
+        self._pool = ThreadPoolExecutor(1)
+        self._waiting: tuple[int, Future[np.ndarray]] | None = None
+
+    def get(self, step: int) -> Tensor:
+        if self._waiting is None or self._waiting[0] != step:
+            self._waiting = (step, self._pool.submit(self._make, step))
+        made = self._waiting[1].result()
+        self._waiting = (step + 1, self._pool.submit(self._make, step + 1))
+        return torch.from_numpy(made)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class AutoencoderStage:
+    """`autoencoder` is trained, `average` is what is used of it, `adversary` is the discriminator."""
+
+    def __init__(self, config: Config, clips: Clips, accelerator: "Accelerator") -> None:
+        self.settings: AutoencoderSettings = config.autoencoder
+        self._accelerator = accelerator
+        torch.manual_seed(step_seed(config.seed, NAME, -1, 0))
+        autoencoder = build_autoencoder(config.network)
+        adversary = StftDiscriminator(self.settings.adversary_fft_sizes, self.settings.adversary_channels)
+        self._average = averaged(autoencoder).to(accelerator.device)
+        self._stft = StftLoss(self.settings.fft_sizes, weighted=self.settings.a_weighted).to(accelerator.device)
+        if self.settings.compile:
+            autoencoder.encoder.compile()
+            autoencoder.decoder.compile()
+        optimizer = make_optimizer([autoencoder], self.settings, self.settings.learning_rate)
+        adversary_optimizer = make_optimizer([adversary], self.settings, self.settings.adversary_learning_rate)
+        self._autoencoder, self._adversary, self._optimizer, self._adversary_optimizer = accelerator.prepare(
+            autoencoder, adversary, optimizer, adversary_optimizer
+        )
+        seed = step_seed(config.seed, "crops", 0, accelerator.process_index)
+        samples = self.settings.latents * HOP
+        self._crops = Ahead(lambda step: clips.crops(seed, step, self.settings.batch, samples))
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"autoencoder": self._autoencoder, "average": self._average, "adversary": self._adversary}
+
+    @property
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        return {"autoencoder": self._optimizer, "adversary": self._adversary_optimizer}
+
+    def step(self, step: int) -> Mapping[str, Tensor]:
+        settings = self.settings
+        real = self._crops.get(step).to(self._accelerator.device, non_blocking=True)
+        noise = torch.randn(len(real), LATENT_CHANNELS, settings.latents, device=real.device)
+        made, mean, std = self._autoencoder(real, noise)
+        metrics = {"stft": self._stft(made, real), "kl": kl(mean, std)}
+        loss = settings.stft_weight * metrics["stft"] + settings.kl_weight * metrics["kl"]
+        if step >= settings.adversary_from:
+            metrics["discriminator"] = self._teach_adversary(real, made.detach())
+            metrics |= self._ask_adversary(real, made)
+            loss = loss + settings.adversary_weight * metrics["adversarial"]
+            loss = loss + settings.feature_weight * metrics["features"]
+        metrics["norm"] = descend(self._accelerator, loss, self._optimizer, self._autoencoder, settings.clip_norm)
+        update_average(self._average, plain(self._autoencoder), early_decay(settings.ema, step))
+        return {name: value.detach() for name, value in metrics.items()}
+
+    def _teach_adversary(self, real: Tensor, made: Tensor) -> Tensor:
+        real_scores, _ = self._adversary(real)
+        made_scores, _ = self._adversary(made)
+        loss = hinge_discriminator(real_scores, made_scores)
+        descend(self._accelerator, loss, self._adversary_optimizer, self._adversary, self.settings.clip_norm)
+        return loss
+
+    def _ask_adversary(self, real: Tensor, made: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            _, real_features = self._adversary(real)
+        self._adversary.requires_grad_(False)
+        made_scores, made_features = self._adversary(made)
+        self._adversary.requires_grad_(True)
+        return {
+            "adversarial": hinge_generator(made_scores),
+            "features": feature_matching(real_features, made_features),
+        }
+
+    def close(self) -> None:
+        self._crops.close()
+
+
+def load_autoencoder(folder: RunFolder, network: NetworkSettings) -> Autoencoder:
+    """The averaged weights that stage 1 saved, in eval mode.
+
+    Raises:
+        UsageError: there is no state. CheckpointError: it is damaged, or of another size.
+    """
+    state = folder.load()
+    if state is None:
+        raise UsageError(f"no {folder.path / STATE_FILE}; first: python -m post_training train autoencoder")
+    autoencoder = build_autoencoder(network)
+    load_weights(autoencoder, state, "average", folder)
+    return autoencoder.requires_grad_(False).eval()

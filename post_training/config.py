@@ -1,0 +1,280 @@
+"""A run's TOML file, read into frozen dataclasses.
+
+Strict: an unknown, missing or misshapen setting is refused in one line. It knows no tensors.
+"""
+
+import difflib
+import math
+import tomllib
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from edge_export.errors import UsageError
+
+HOP = 2048
+"""Samples of audio for each latent: the published family's strides 2, 4, 4, 8, 8."""
+
+RATE = 44100
+TIMES = ("logit-normal", "logsnr-uniform")
+ADVERSARIES = ("relativistic", "least-squares")
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """The clips: how many, and how they are made.
+
+    short_share of them are shorter than the model's clip: uniform from `shortest` seconds, the rest silence.
+    shard: clips in one file. workers: processes that make clips; 0 makes them in this one.
+    """
+
+    clips: int
+    shard: int
+    workers: int
+    short_share: float = 0.25
+    shortest: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive(self, "clips", "shard", "shortest")
+        _within(self, 0, 1, "short_share")
+        _within(self, 0, 1024, "workers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """Sizes of the published family. `latents` of 2048 samples make one clip; ARC's discriminator needs 16 of them."""
+
+    latents: int
+    embed_dim: int
+    depth: int
+    num_heads: int
+    encoder_channels: int
+    decoder_channels: int
+    pieces: int
+    d_model: int
+    d_kv: int
+    d_ff: int
+    text_layers: int
+    text_heads: int
+    tokens: int = 64
+    strides: tuple[int, ...] = (2, 4, 4, 8, 8)
+
+    def __post_init__(self) -> None:
+        _positive(self, *(field.name for field in fields(self) if field.name != "strides"))
+        if len(self.strides) != 5 or math.prod(self.strides) != HOP or any(s < 1 or s % 2 for s in self.strides):
+            raise ValueError(f"strides = {list(self.strides)}, expected five even numbers that multiply to {HOP}")
+        if self.latents < 16:
+            raise ValueError(f"latents = {self.latents}, expected 16 or more")
+        if self.embed_dim % self.num_heads or self.embed_dim // self.num_heads < 32:
+            raise ValueError(f"num_heads = {self.num_heads} does not cut embed_dim into even heads of 32 or more")
+
+    @property
+    def samples(self) -> int:
+        """Samples of one clip, per channel."""
+        return self.latents * HOP
+
+    @property
+    def seconds(self) -> float:
+        """Length of one clip."""
+        return self.samples / RATE
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSettings:
+    """What every stage has.
+
+    The learning rate rises over `warmup` steps, stays, and falls to 0 over the last `decay` share of `steps`.
+    ema: decay of the averaged weights, per step. compile: torch.compile the networks.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    warmup: int = 0
+    decay: float = 0.0
+    ema: float = 0.999
+    clip_norm: float = 1.0
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    log_every: int = 10
+    save_every: int = 500
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        _positive(self, "steps", "batch", "learning_rate", "clip_norm", "log_every", "save_every")
+        _within(self, 0, 1, "decay", "ema")
+        _within(self, 0, 1 << 30, "warmup", "weight_decay")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas = {list(self.betas)}, expected two numbers from 0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderSettings(StageSettings):
+    """Stage 1. `latents`: length of the crops. a_weighted: spectra as loud as ears hear them. Until `adversary_from` there is no discriminator."""
+
+    latents: int
+    fft_sizes: tuple[int, ...]
+    a_weighted: bool = True
+    stft_weight: float = 1.0
+    kl_weight: float = 1e-4
+    adversary_from: int
+    adversary_weight: float = 0.1
+    feature_weight: float = 5.0
+    adversary_channels: int
+    adversary_fft_sizes: tuple[int, ...]
+    adversary_learning_rate: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(self, "latents", "adversary_channels", "adversary_learning_rate")
+        _within(self, 0, 1e6, "stft_weight", "kl_weight", "adversary_from", "adversary_weight", "feature_weight")
+        for size in (*self.fft_sizes, *self.adversary_fft_sizes):
+            if size < 16 or size & (size - 1):
+                raise ValueError(f"an FFT size is {size}, expected powers of two from 16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowSettings(StageSettings):
+    """Stage 2. prompt_dropout: share of prompts replaced by the empty one, for guidance. times: `flow.draw_times`."""
+
+    prompt_dropout: float = 0.1
+    times: str = "logit-normal"
+    logsnr: tuple[float, float] = (-6.0, 6.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _within(self, 0, 1, "prompt_dropout")
+        if self.times not in TIMES:
+            raise ValueError(f"times = {self.times!r}, expected one of {', '.join(TIMES)}")
+        _rising(self.logsnr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArcSettings(StageSettings):
+    """Stage 3. `layers`: how many of the base's blocks the discriminator keeps."""
+
+    layers: int
+    discriminator_learning_rate: float
+    adversary: str = "relativistic"
+    contrastive_weight: float = 1.0
+    logsnr: tuple[float, float] = (-6.0, 2.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(self, "layers", "discriminator_learning_rate")
+        _within(self, 0, 1e6, "contrastive_weight")
+        if self.adversary not in ADVERSARIES:
+            raise ValueError(f"adversary = {self.adversary!r}, expected one of {', '.join(ADVERSARIES)}")
+        _rising(self.logsnr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run: everything that its numbers depend on."""
+
+    seed: int
+    data: DataSettings
+    network: NetworkSettings
+    autoencoder: AutoencoderSettings
+    flow: FlowSettings
+    arc: ArcSettings
+
+    def __post_init__(self) -> None:
+        _within(self, 0, 2**31 - 1, "seed")
+        if self.data.shortest > self.network.seconds:
+            raise ValueError(
+                f"data.shortest is {self.data.shortest} s, longer than a clip of {self.network.seconds:.2f} s"
+            )
+        if self.autoencoder.latents > self.network.latents:
+            raise ValueError(
+                f"autoencoder.latents is {self.autoencoder.latents}, more than a clip's {self.network.latents}"
+            )
+        if self.arc.layers > self.network.depth:
+            raise ValueError(f"arc.layers is {self.arc.layers}, more than the network's depth, {self.network.depth}")
+
+
+def load_config(path: Path) -> Config:
+    """Read the TOML file at `path`.
+
+    Raises:
+        UsageError: it is missing, no TOML, or has a setting that is unknown, missing or out of range.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no config at {path}; take configs/tiny.toml or configs/small.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no valid TOML: {error}") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        return _record(Config, document, "")
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _record(kind: type[Record], table: object, where: str) -> Record:
+    """`table` as the dataclass `kind`; ValueError says which setting is wrong."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{where} is no table")
+    hints = get_type_hints(kind)
+    for key in table:
+        if key not in hints:
+            raise ValueError(f"unknown setting {key!r} in {_place(where)}{_meant(key, list(hints))}")
+    required = [field.name for field in fields(kind) if field.default is MISSING]  # type: ignore[arg-type]
+    missing = [name for name in required if name not in table]
+    if missing:
+        raise ValueError(f"{_place(where)} lacks {', '.join(missing)}")
+    values = {key: _value(hints[key], value, f"{where}.{key}".strip(".")) for key, value in table.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"in {_place(where)}, {error}") from error
+
+
+def _place(where: str) -> str:
+    return f"[{where}]" if where else "the file"
+
+
+def _meant(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; it may have {', '.join(known)}"
+
+
+def _value(kind: Any, value: object, where: str) -> Any:
+    if is_dataclass(kind):
+        return _record(kind, value, where)  # type: ignore[arg-type]
+    if get_origin(kind) is tuple:
+        return _tuple(get_args(kind), value, where)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{where} is {value!r}, expected {kind.__name__}")
+    return value
+
+
+def _tuple(kinds: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{where} is {value!r}, expected a list")
+    if kinds[-1] is not Ellipsis and len(value) != len(kinds):
+        raise ValueError(f"{where} has {len(value)} entries, expected {len(kinds)}")
+    return tuple(_value(kinds[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+
+
+def _positive(record: object, *names: str) -> None:
+    for name in names:
+        if not 0 < getattr(record, name) < float("inf"):
+            raise ValueError(f"{name} = {getattr(record, name)}, expected more than 0")
+
+
+def _within(record: object, low: float, high: float, *names: str) -> None:
+    for name in names:
+        if not low <= getattr(record, name) <= high:
+            raise ValueError(f"{name} = {getattr(record, name)}, expected {low} to {high}")
+
+
+def _rising(bounds: tuple[float, float]) -> None:
+    if not bounds[0] < bounds[1]:
+        raise ValueError(f"logsnr = {list(bounds)}, expected two numbers, the smaller first")

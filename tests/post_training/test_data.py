@@ -1,0 +1,58 @@
+"""Latents: encoded once, the same in any batch, refused when they are another's."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from edge_export.errors import UsageError
+from post_training import data
+from post_training.clips import Plan, make_clips
+from post_training.data import encode_clips
+from post_training.network import build_autoencoder
+from tests.post_training.small import CONFIG, draw, shaken
+
+CPU = torch.device("cpu")
+# Latents do not care how long clips are, and short ones are quick.
+PLAN = Plan(seed=1, samples=4 * 2048, data=replace(CONFIG.data, shortest=0.05))
+
+
+@pytest.fixture(scope="module")
+def autoencoder():
+    torch.manual_seed(0)
+    return shaken(build_autoencoder(CONFIG.network)).eval()
+
+
+@pytest.fixture
+def clips(tmp_path):
+    return make_clips(tmp_path / "clips", PLAN, draw)
+
+
+def test_each_clip_has_its_own_latent(tmp_path, clips, autoencoder, monkeypatch):
+    monkeypatch.setattr(data, "ENCODED_AT_ONCE", 3)
+    latents = encode_clips(tmp_path / "latents", clips, autoencoder, CPU)
+    assert latents.means.shape == (10, 64, 4) and latents.means.dtype == torch.float16
+    expected, _ = autoencoder.encode(torch.from_numpy(clips.read(6))[None])
+    assert torch.allclose(latents.means[6].float(), expected[0], atol=2e-3)
+    assert latents.captions == clips.captions and latents.seconds == clips.seconds
+    assert latents.scale == pytest.approx(float(latents.means.float().std()))
+
+
+def test_what_is_there_is_not_made_again(tmp_path, clips, autoencoder, monkeypatch):
+    first = encode_clips(tmp_path / "latents", clips, autoencoder, CPU)
+    (tmp_path / "latents" / "latents-0000004.safetensors").unlink()
+    asked = []
+    encode = data._encode
+    monkeypatch.setattr(data, "_encode", lambda a, c, indices, d: asked.append(indices) or encode(a, c, indices, d))
+    again = encode_clips(tmp_path / "latents", clips, autoencoder, CPU)
+    assert asked == [range(4, 8)] and torch.equal(first.means, again.means)
+
+
+def test_anothers_latents_and_damaged_ones_are_refused(tmp_path, clips, autoencoder):
+    encode_clips(tmp_path / "latents", clips, autoencoder, CPU)
+    other = shaken(build_autoencoder(CONFIG.network), seed=5)
+    with pytest.raises(UsageError, match=r"another autoencoder .*; remove"):
+        encode_clips(tmp_path / "latents", clips, other, CPU)
+    (tmp_path / "latents" / "latents-0000000.safetensors").write_bytes(b"none")
+    with pytest.raises(UsageError, match=r"no file of latents .*; remove it"):
+        encode_clips(tmp_path / "latents", clips, autoencoder, CPU)

@@ -1,0 +1,107 @@
+"""The flow's formulas by hand, its times by their distribution, and the samplers on a flow that is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from post_training.config import FlowSettings
+from post_training.data import Examples, Latents
+from post_training.flow import denoised, draw_times, flow_loss, logit_normal, logsnr_uniform, noised
+from post_training.sampling import euler, guided, pingpong, straight
+from post_training.text import train_spiece
+from runtime_py import sampler
+
+CPU = torch.device("cpu")
+CLEAN = torch.full((2, 1, 3), 2.0)
+NOISE = torch.full((2, 1, 3), -1.0)
+TIMES = torch.tensor([0.0, 0.25])
+
+
+def exact(latent: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """The velocity of the flow whose only clean latent is 2: noise - 2, with the noise read off x_t."""
+    t = sigma[:, None, None]
+    return (latent - (1 - t) * 2.0) / t - 2.0
+
+
+def test_noised_and_denoised_by_hand():
+    latent = noised(CLEAN, NOISE, TIMES)
+    assert latent[0].eq(2.0).all() and latent[1].eq(0.75 * 2 - 0.25).all()
+    assert torch.allclose(denoised(latent, NOISE - CLEAN, TIMES), CLEAN)
+
+
+def test_the_loss_by_hand():
+    assert float(flow_loss(NOISE - CLEAN, CLEAN, NOISE)) == 0
+    assert float(flow_loss(torch.zeros_like(CLEAN), CLEAN, NOISE)) == 9  # |-1 - 2|^2
+
+
+def test_times_are_distributed_as_said():
+    torch.manual_seed(0)
+    times = logsnr_uniform(20000, (-6.0, 2.0), CPU)
+    logsnr = torch.log((1 - times) / times)
+    assert -6 <= logsnr.min() < -5.99 and 1.99 < logsnr.max() <= 2
+    assert float(logsnr.mean()) == pytest.approx(-2, abs=0.05) and float(logsnr.var()) == pytest.approx(
+        64 / 12, rel=0.03
+    )
+    normal = torch.logit(logit_normal(20000, CPU))
+    assert float(normal.mean()) == pytest.approx(0, abs=0.03) and float(normal.std()) == pytest.approx(1, abs=0.03)
+
+
+def test_the_config_chooses_the_times():
+    base = {"steps": 1, "batch": 1, "learning_rate": 1.0}
+    low = FlowSettings(**base, times="logsnr-uniform", logsnr=(3.0, 4.0))
+    assert draw_times(low, 100, CPU).max() < 0.05 < draw_times(FlowSettings(**base), 100, CPU).max()
+
+
+def test_the_schedule_of_arc_is_the_runtimes():
+    """The bounds of the training times are those between which the published sampler's sigmas lie."""
+    inner = sampler.sigmas(8)[1:-1]
+    assert (inner < 1 / (1 + math.exp(-6))).all() and (inner > 1 / (1 + math.exp(2))).all()
+
+
+def test_euler_reaches_the_clean_latent():
+    noise = torch.randn(2, 1, 3)
+    assert torch.allclose(euler(exact, noise, straight(7)), CLEAN, atol=1e-5)
+
+
+def test_euler_follows_the_velocity_step_by_step():
+    seen: list[float] = []
+
+    def velocity(latent: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        seen.append(float(sigma[0]))
+        return torch.ones_like(latent) * sigma[:, None, None]
+
+    made = euler(velocity, torch.zeros(1, 1, 1), straight(2))
+    assert seen == [1.0, 0.5] and float(made) == pytest.approx(-0.5 * 1 - 0.5 * 0.5)
+
+
+def test_pingpong_is_the_runtimes():
+    noises = [torch.randn(1, 1, 3) for _ in range(4)]
+
+    def velocity(latent: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(latent) * sigma[:, None, None]
+
+    ours = pingpong(velocity, iter(noises).__next__, 4)
+    *_, last = sampler.pingpong(lambda x, s: np.tanh(x) * s, iter([n.numpy() for n in noises]), sampler.sigmas(4))
+    assert np.allclose(ours.numpy(), last.clean, atol=1e-5)
+
+
+def test_guidance_by_hand():
+    velocity = guided(lambda x, s: x * 0 + 3, lambda x, s: x * 0 + 1, 4.0)
+    assert velocity(CLEAN, TIMES).eq(1 + 4 * 2).all()
+    assert guided(lambda x, s: x * 0 + 3, lambda x, s: x * 0 + 1, 1.0)(CLEAN, TIMES).eq(3).all()
+
+
+def test_dropped_prompts_are_the_empty_one_and_latents_have_unit_scale():
+    captions = ("low hum", "high whistle", "soft noise")
+    means = torch.tensor([2.0, 4.0, 6.0]).half()[:, None, None].expand(3, 64, 5).contiguous()
+    latents = Latents(means=means, captions=captions, seconds=(1.0, 2.0, 3.0), scale=2.0)
+    examples = Examples(latents, train_spiece([*captions] * 20, 200), 16, CPU)
+    torch.manual_seed(0)
+    batch = examples.draw(400, 0.25)
+    empty = batch.mask.sum(1) == 1
+    assert 0.15 < float(empty.float().mean()) < 0.35
+    assert (batch.ids[empty] == torch.tensor([1] + [0] * 15)).all()
+    assert torch.equal(batch.latent[:, 0, 0], batch.seconds)  # clip i holds 2 i, and lasts i seconds
+    assert not (examples.draw(400).mask.sum(1) == 1).any()

@@ -1,0 +1,87 @@
+"""Every loss against a case computed by hand, and against what must make it fall or rise."""
+
+import math
+
+import pytest
+import torch
+
+from post_training.losses import (
+    StftDiscriminator,
+    StftLoss,
+    feature_matching,
+    hinge_discriminator,
+    hinge_generator,
+    kl,
+)
+
+
+def tone(frequency: float, level: float = 0.3, side: float = 1.0) -> torch.Tensor:
+    wave = level * torch.sin(2 * math.pi * frequency * torch.arange(8192) / 44100)
+    return torch.stack([wave, side * wave])[None]
+
+
+def test_kl_by_hand():
+    mean, std = torch.zeros(1, 2, 3), torch.ones(1, 2, 3)
+    assert kl(mean, std) == 0
+    # two channels: 1/2 (4 + 1 - 1 - 0) + 1/2 (0 + 1/4 - 1 - ln 1/4)
+    mean[:, 0], std[:, 1] = 2.0, 0.5
+    assert float(kl(mean, std)) == pytest.approx(2 + 0.5 * (0.25 - 1 + math.log(4)))
+
+
+def test_hinges_by_hand():
+    real = [torch.tensor([2.0, 0.5]), torch.tensor([-1.0])]
+    made = [torch.tensor([-2.0, 0.0]), torch.tensor([0.5])]
+    # scale 1: (0 + 0.5) / 2 + (0 + 1) / 2; scale 2: 2 + 1.5; then the mean of both
+    assert float(hinge_discriminator(real, made)) == pytest.approx((0.75 + 3.5) / 2)
+    assert float(hinge_generator(made)) == pytest.approx((1.0 - 0.5) / 2)
+
+
+def test_feature_matching_by_hand_and_it_teaches_the_maker_alone():
+    real = [[torch.tensor([1.0, 3.0], requires_grad=True)]]
+    made = [[torch.tensor([0.0, 4.0], requires_grad=True)]]
+    loss = feature_matching(real, made)
+    assert float(loss) == pytest.approx(1 / 2)  # mean |(1, -1)| over mean |(1, 3)|
+    loss.backward()
+    assert real[0][0].grad is None and made[0][0].grad is not None
+
+
+def test_the_stft_loss_is_small_for_the_same_and_grows_with_the_difference():
+    torch.manual_seed(0)
+    stft, real = StftLoss((512, 128)), tone(440)
+    same, near, far = (float(stft(made, real)) for made in (real, tone(440, 0.25), tone(1000)))
+    assert same < 1e-3 < near < far
+
+
+def test_the_stft_loss_hears_the_side_of_a_sound():
+    stft, wide = StftLoss((512, 128)), tone(440, side=-1.0)
+    torch.manual_seed(0)
+    assert float(stft(tone(440, side=1.0), wide)) > 1
+
+
+def test_silence_has_a_bounded_loss():
+    """A faint error under a silent side must not weigh like an audible one."""
+    torch.manual_seed(0)
+    stft, mono = StftLoss((512, 128)), tone(440)
+    faint = mono + 1e-4 * torch.randn(1, 2, 8192)
+    assert float(stft(faint, mono)) < 0.5 and float(stft(mono * 0, mono * 0)) < 1e-3
+
+
+def test_the_discriminator_sees_every_scale_and_both_channels():
+    torch.manual_seed(0)
+    discriminator = StftDiscriminator((256, 64), 4)
+    audio = torch.randn(2, 2, 2048) * 0.1
+    scores, features = discriminator(audio)
+    assert [s.shape[:2] for s in scores] == [(2, 1)] * 2 and [len(f) for f in features] == [5, 5]
+    assert [f.shape[2] for f in (features[0][0], features[1][0])] == [2048 // 64 + 1, 2048 // 16 + 1]
+    changed = audio.clone()
+    changed[:, 1] *= -1
+    assert not torch.allclose(discriminator(changed)[0][0], scores[0])
+
+
+def test_its_spectrogram_is_the_fourier_transform():
+    scale = StftDiscriminator((64,), 4).scales[0]
+    audio = torch.randn(1, 2, 256)
+    made = scale.spectrogram(audio)  # [1, left re, left im, right re, right im; frames, bins]
+    frame = audio[0, 1, 64 - 32 : 64 + 32] * torch.hann_window(64)
+    expected = torch.fft.rfft(frame) / 8
+    assert torch.allclose(torch.complex(made[0, 2, 4], made[0, 3, 4]), expected, atol=1e-5)

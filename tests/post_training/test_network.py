@@ -1,0 +1,80 @@
+"""Averages by hand, the autoencoder's forward, and the flow as it runs on a GPU: half the bits, the same velocity."""
+
+import pytest
+import torch
+from torch import nn
+
+from edge_export.model.layers import FourierFeatures
+from post_training.network import (
+    ExactFourierFeatures,
+    averaged,
+    build_autoencoder,
+    build_flow,
+    early_decay,
+    update_average,
+)
+from runtime_py.metrics import snr_db
+from tests.post_training.small import CONFIG, shaken
+
+
+def test_the_average_by_hand():
+    module = nn.BatchNorm1d(1)
+    average = averaged(module)
+    with torch.no_grad():
+        module.weight.fill_(3.0)
+    module.running_mean.fill_(7.0)
+    update_average(average, module, 0.75)
+    assert float(average.weight) == pytest.approx(0.75 * 1 + 0.25 * 3)
+    assert float(average.running_mean) == 7 and not average.weight.requires_grad
+    assert float(module.weight) == 3
+
+
+def test_the_average_forgets_its_beginning_soon():
+    assert early_decay(0.999, 0) == pytest.approx(0.1) and early_decay(0.999, 90) == pytest.approx(0.91)
+    assert early_decay(0.999, 10**6) == 0.999
+
+
+def test_the_autoencoder_adds_noise_by_its_std():
+    torch.manual_seed(0)
+    made = shaken(build_autoencoder(CONFIG.network)).eval()
+    audio, noise = torch.randn(1, 2, 4 * 2048) * 0.1, torch.randn(1, 64, 4)
+    with torch.no_grad():
+        reconstruction, mean, std = made(audio, noise)
+        assert torch.equal(reconstruction, made.decoder(mean + std * noise))
+        raw_mean, raw_scale = made.encoder(audio)
+    assert torch.equal(mean, raw_mean) and (std > 1e-4).all()
+    assert torch.allclose(std, nn.functional.softplus(raw_scale) + 1e-4)
+    assert reconstruction.shape == audio.shape
+
+
+def test_the_flow_in_bfloat16_is_the_flow():
+    torch.manual_seed(0)
+    flow = shaken(build_flow(CONFIG.network)).eval()
+    latent, sigma = torch.randn(4, 64, 16), torch.tensor([0.9, 0.5, 0.2, 0.01])
+    ids, mask = torch.randint(3, 100, (4, 16)), torch.ones(4, 16)
+    mask[:, 7:] = 0
+    with torch.no_grad():
+        exact = flow(latent, sigma, ids, mask, torch.ones(4))
+        with torch.autocast("cpu", torch.bfloat16):
+            half = flow(latent, sigma, ids, mask, torch.ones(4)).float()
+    assert snr_db(exact.numpy(), half.numpy()) > 30
+
+
+def test_times_keep_their_bits_under_autocast():
+    published, ours = FourierFeatures(64), ExactFourierFeatures(64)
+    ours.load_state_dict(published.state_dict())
+    times = torch.linspace(0, 1, 500)[:, None]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(ours(times), ours(times)) and ours(times).dtype == torch.float32
+        under = ours(times)
+    assert torch.equal(under, published(times))
+
+
+def test_a_gradient_reaches_every_weight_after_one_step():
+    """What begins at zero moves first; then nothing is cut off. Beyond the padding nothing counts."""
+    torch.manual_seed(0)
+    flow = shaken(build_flow(CONFIG.network))
+    ids, mask = torch.randint(3, 100, (2, 16)), torch.ones(2, 16)
+    flow(torch.randn(2, 64, 16), torch.tensor([0.3, 0.6]), ids, mask, torch.ones(2)).square().sum().backward()
+    silent = [name for name, p in flow.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
