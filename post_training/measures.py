@@ -4,7 +4,7 @@ Plain signal processing and linear algebra in numpy. It knows neither how a clip
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -177,8 +177,8 @@ def _width(audio: np.ndarray) -> float:
     if len(audio) != 2:
         return 0.0
     left, right = audio.astype(np.float64)
-    norm = math.sqrt(float(left @ left) * float(right @ right))
-    return 1 - float(left @ right) / norm if norm > SILENCE else 0.0
+    norm = math.sqrt(float(np.square(left).mean() * np.square(right).mean()))
+    return 1 - float((left * right).mean()) / norm if norm > SILENCE else 0.0
 
 
 def onset_envelope(heard: Spectrum) -> np.ndarray:
