@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -54,10 +54,15 @@ ThreadsOption = Annotated[int | None, typer.Option(metavar="N", help="CPU thread
 
 
 def main() -> None:
-    """The entry point: one clear line and an exit code for everything that can go wrong."""
+    """The entry point."""
+    guarded(app)
+
+
+def guarded(command: Callable[[], object]) -> None:
+    """Run a command line: one clear line and an exit code for everything that can go wrong."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        app()
+        command()
     except EdgeExportError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
