@@ -35,7 +35,7 @@ class Ask:
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How to make it: ping-pong in so many steps; of a base model, with `guidance`, Euler steps (guidance 1 is none)."""
+    """How to make it: in so many steps of ping-pong or, where `guidance` is given, of Euler (guidance 1 is none)."""
 
     steps: int
     guidance: float | None = None
