@@ -342,7 +342,7 @@ def load_judge(path: Path = PACKAGED) -> Judge:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise CheckpointError(f"no judge at {path}; train one with `python -m post_training train classifier`")
+        raise CheckpointError(f"no judge at {path}; train one with `python -m post_training.train_judge`")
     if path.stat().st_size > MAX_BYTES:
         raise CheckpointError(f"{path} is larger than any judge ({MAX_BYTES} bytes); name another file")
     try:

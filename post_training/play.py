@@ -4,22 +4,27 @@ It knows samplers, not what the sounds are held against.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge_export.checkpoint import Checkpoint
 from edge_export.errors import CheckpointError, GenerationError
+from edge_export.model.layers import SnakeBeta
 from edge_export.tokenizer_export import read_spiece
 from runtime_py.audio import samples_in
 from runtime_py.bundle import Bundle
 from runtime_py.generate import Request, bundle_programs, collect, encode_prompt, generate, kept_loaded, read_tokenizer
 from runtime_py.random import TorchRandom
 from runtime_py.sampler import Velocity, pingpong, sigmas
+
+TOGETHER, TOGETHER_ON_GPU = 4, 32
+"""Prompts in one batch of the dit, of each thread."""
 
 NO_PROMPT = ""
 """What the base was given where its training dropped the caption: guidance leads away from it."""
@@ -58,17 +63,46 @@ class Player(Protocol):
         ...
 
 
-class NetworkPlayer:
-    """The published network in float32, on a GPU where there is one. Equal seeds sound as with `edge-export run`."""
+class SnakeInPlace(nn.Module):
+    """A snake's numbers, bit for bit, in one buffer where the network as published takes five: twice as fast here."""
 
-    def __init__(self, checkpoint: Checkpoint, *, batch: int = 8, device: str | None = None) -> None:
+    alpha: Tensor
+    beta: Tensor
+
+    def __init__(self, published: SnakeBeta) -> None:
+        super().__init__()
+        self.register_buffer("alpha", published.alpha.exp()[None, :, None])
+        self.register_buffer("beta", published.beta.exp()[None, :, None] + 1e-9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.alpha).sin_().square_().div_(self.beta).add_(x)
+
+
+def snakes_in_place(module: nn.Module) -> nn.Module:
+    """`module` with its snakes replaced."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, SnakeBeta):
+                setattr(parent, name, SnakeInPlace(child))
+    return module
+
+
+class NetworkPlayer:
+    """The published network in float32, on a GPU where there is one. Equal seeds sound as with `edge-export run`.
+
+    On a CPU `threads` (all of torch's by default) play side by side, each alone on its own prompts: sharing out every
+    single layer costs more than it gives.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, threads: int | None = None, device: str | None = None) -> None:
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._config = checkpoint.config
         self._tokenizer = read_spiece(checkpoint.spiece)
         self._conditioner = checkpoint.conditioner().to(self._device)
         self._dit = checkpoint.dit().to(self._device)
-        self._decoder = checkpoint.decoder().to(self._device)
-        self.batch = batch
+        self._decoder = snakes_in_place(checkpoint.decoder()).to(self._device)
+        self._threads = (threads or torch.get_num_threads()) if self._device.type == "cpu" else 1
+        self.batch = (TOGETHER if self._device.type == "cpu" else TOGETHER_ON_GPU) * self._threads
 
     @property
     def rate(self) -> int:
@@ -79,8 +113,16 @@ class NetworkPlayer:
         samples = self._config.latent_length * self._config.decoder.hop
         return min(samples / self.rate, self._config.conditioner.seconds_max)
 
-    @torch.inference_mode()
     def play(self, asks: Sequence[Ask], way: Way, seconds: float) -> np.ndarray:
+        if self._threads == 1:
+            return self._play(asks, way, seconds)
+        share = -(-len(asks) // self._threads)
+        shares = [asks[start : start + share] for start in range(0, len(asks), share)]
+        with ThreadPoolExecutor(self._threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return np.concatenate(list(pool.map(lambda own: self._play(own, way, seconds), shares)))
+
+    @torch.inference_mode()
+    def _play(self, asks: Sequence[Ask], way: Way, seconds: float) -> np.ndarray:
         velocity = self._velocity([ask.prompt for ask in asks], seconds, way.guidance)
         noise = _noise([ask.seed for ask in asks], self._config.latent_shape)
         if way.guidance is None:

@@ -6,7 +6,8 @@ import torch
 
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import CheckpointError, GenerationError
-from post_training.play import Ask, BundlePlayer, NetworkPlayer, Way, check_rate, euler
+from edge_export.model.layers import SnakeBeta
+from post_training.play import Ask, BundlePlayer, NetworkPlayer, Way, check_rate, euler, snakes_in_place
 from runtime_py.bundle import open_bundle
 
 ASKS = (Ask(prompt="warm rain", seed=3), Ask(prompt="a beep", seed=4), Ask(prompt="warm rain", seed=5))
@@ -20,7 +21,7 @@ def checkpoint(oracle) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def network(checkpoint) -> NetworkPlayer:
-    return NetworkPlayer(checkpoint, device="cpu")
+    return NetworkPlayer(checkpoint, device="cpu", threads=2)
 
 
 def close(one: np.ndarray, other: np.ndarray) -> bool:
@@ -33,6 +34,14 @@ def test_a_batch_is_its_clips(network):
     for ask, made in zip(ASKS, together):
         assert close(network.play([ask], Way(steps=2), SECONDS)[0], made)
     assert not close(together[0], together[2])
+
+
+def test_snakes_in_place_are_the_same_bit_for_bit(checkpoint):
+    latent = torch.randn(1, 64, 8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        quick = snakes_in_place(checkpoint.decoder())
+        assert not any(isinstance(module, SnakeBeta) for module in quick.modules())
+        assert torch.equal(quick(latent), checkpoint.decoder()(latent))
 
 
 def test_the_network_plays_what_run_plays(network, built):
