@@ -6,6 +6,7 @@ It never hears a generated clip while it learns, and does not know what a captio
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from multiprocessing import get_context
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_export.errors import CheckpointError, UsageError
+from edge_export.errors import CheckpointError, GenerationError, UsageError
 from edge_export.progress import Progress, silent
 from post_training import measures
 from post_training.measures import Features, Spectrum
@@ -190,15 +191,21 @@ def hear_all(
 
 
 def in_workers(task: "partial", seeds: Sequence[int], workers: int) -> Iterator:
-    """`task` of each seed, in order, from worker processes of one thread each; in this process for `workers` of 0."""
+    """`task` of each seed, in order, from worker processes of one thread each; in this process for `workers` of 0.
+
+    Raises:
+        GenerationError: a worker died.
+    """
     if not workers:
         yield from map(task, seeds)
         return
     # Not forked: this process may already hold threads.
-    with ProcessPoolExecutor(
-        workers, get_context("forkserver"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        yield from pool.map(task, seeds, chunksize=4)
+    context = get_context("forkserver")
+    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            yield from pool.map(task, seeds, chunksize=4)
+        except BrokenProcessPool as error:
+            raise GenerationError("a process that draws clips died; too little memory? use fewer workers") from error
 
 
 def train_classifier(

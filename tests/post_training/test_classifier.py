@@ -1,7 +1,9 @@
 """The judge: what it learns from three easy kinds, that it learns the same twice, and what its reader refuses."""
 
 import json
+import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from edge_export.errors import CheckpointError, OutputError, UsageError
+from edge_export.errors import CheckpointError, GenerationError, OutputError, UsageError
 from post_training import classifier
 from post_training.classifier import ClassifierConfig, Judge, load_judge, train_classifier
 from tests.post_training import standin
@@ -116,6 +118,15 @@ def test_workers_and_this_process_hear_the_same():
 
     for here, there in zip(hear(0), hear(2), strict=True):
         assert np.array_equal(here.levels, there.levels) and here.features == there.features
+
+
+def die(seed: int) -> int:
+    os._exit(1)
+
+
+def test_a_worker_that_dies_is_one_line():
+    with pytest.raises(GenerationError, match="a process that draws clips died"):
+        list(classifier.in_workers(partial(die), range(2), 1))
 
 
 @pytest.mark.parametrize(
