@@ -183,11 +183,15 @@ def hear_all(
     """Draw the clips of `seeds` in worker processes and hear each; in the order of the seeds."""
     task = partial(_draw_and_hear, draw=draw, rate=rate, seconds=seconds, held_out=held_out)
     made = []
-    progress(what, 0, len(seeds))
     for heard in in_workers(task, seeds, workers):
         made.append(heard)
-        progress(what, len(made), len(seeds))
+        tell(progress, what, len(made), len(seeds))
     return made
+
+
+def tell(progress: Progress, what: str, done: int, total: int) -> None:
+    """Say how far long work is, in words that change with every tenth: for those who see no bar, but lines."""
+    progress(f"{what}, {10 * (10 * done // total)} %", done, total)
 
 
 def in_workers(task: "partial", seeds: Sequence[int], workers: int) -> Iterator:
@@ -273,7 +277,7 @@ def _trained(
             loss.backward()
             optimizer.step()
             schedule.step()
-            progress(f"training the judge, epoch {step // batches + 1} of {config.epochs}", step % batches + 1, batches)
+            progress(f"training the judge, epoch {step // batches + 1} of {config.epochs}", step + 1, steps)
     return network.cpu().eval()
 
 

@@ -19,7 +19,7 @@ from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import CheckpointError, UsageError
 from edge_export.progress import Progress, silent
 from post_training import measures
-from post_training.classifier import PACKAGED, Clip, Draw, Facts, Judge, in_workers, levels_of, load_judge
+from post_training.classifier import PACKAGED, Clip, Draw, Facts, Judge, in_workers, levels_of, load_judge, tell
 from post_training.measures import Gaussian
 from post_training.play import Ask, BundlePlayer, NetworkPlayer, Player, Way, check_rate
 
@@ -276,12 +276,11 @@ def _real_clips(
     )
     total = request.prompts + request.references
     seeds = range(EVALUATION_SEEDS, EVALUATION_SEEDS + total)
-    what = "drawing held-out clips"
-    progress(what, 0, total)
+    tell(progress, "drawing held-out clips", 0, total)
     made: list[tuple[Case, Measured]] = []
     for pair in in_workers(task, seeds, request.workers):
         made.append(pair)
-        progress(what, len(made), total)
+        tell(progress, "drawing held-out clips", len(made), total)
     own, others = made[: request.prompts], made[request.prompts :]
     return [case for case, _ in own], [clip for _, clip in own], others
 
@@ -340,11 +339,11 @@ def _row(
     # A prompt's seeds are the same for every entry, so that equal noise is compared.
     seeds = [*(number * MOST_SEEDS for number in range(len(cases)))]
     seeds += [number * MOST_SEEDS + take for number in again for take in range(1, request.seeds)]
-    what = f"playing {entry.name}, {entry.way.steps} steps"
+    what = f"playing {entry.name}, steps {entry.way.steps}"
     what += "" if entry.way.guidance is None else f", guidance {entry.way.guidance:g}"
     made: list[Measured] = []
     spent = 0.0
-    progress(what, 0, len(numbers))
+    tell(progress, what, 0, len(numbers))
     for start in range(0, len(numbers), entry.player.batch):
         chosen = slice(start, start + entry.player.batch)
         asks = [Ask(prompt=cases[number].prompt, seed=seed) for number, seed in zip(numbers[chosen], seeds[chosen])]
@@ -354,7 +353,7 @@ def _row(
         for audio, number in zip(sounds, numbers[chosen]):
             keep = len(made) < min(request.heard, len(cases))
             made.append(measure(audio, entry.player.rate, cases[number], judge.medians, keep=keep))
-        progress(what, len(made), len(numbers))
+        tell(progress, what, len(made), len(numbers))
     extra = {number: [number, *_places(numbers, number, len(cases))] for number in again}
     return _figures(entry.name, entry.way, cases, made, judge, reference, groups=extra, seconds=spent / len(numbers))
 

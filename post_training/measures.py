@@ -18,7 +18,7 @@ CHROMA_HZ = (55.0, 2000.0)
 FLOOR_DB = -100.0
 SILENCE = 1e-12
 ACTIVE_DB = 40.0
-DECAY_DB = (5.0, 30.0)
+FULL_DB = 20.0
 ONSET_SHARE = 0.2
 TEMPO_RANGE = (60.0, 200.0)
 TEMPO_STEP = 0.0025  # of a tempo, from one candidate to the next
@@ -56,9 +56,8 @@ class Features:
 
     brightness: octaves, log2 of the spectral centroid in Hz.
     balance: dB, the right channel's power over the left's; 0 for mono.
-    duration: seconds between the first and the last frame within 40 dB of the loudest.
+    duration: seconds in frames within 20 dB of the loudest, the silence between them not counted.
     pace: onsets per second of the clip.
-    tail: seconds from the last frame within 5 dB of the loudest to the last within 30 dB of it.
     loudness: dB of full scale, the mean power of the frames within 40 dB of the loudest.
     pitch: octaves, log2 of the strongest bin's frequency in Hz.
     width: 1 less the correlation of the two channels: 0 for mono, 1 for strangers, 2 for opposites.
@@ -68,7 +67,6 @@ class Features:
     balance: float
     duration: float
     pace: float
-    tail: float
     loudness: float
     pitch: float
     width: float
@@ -97,8 +95,9 @@ TRAITS: dict[str, Trait] = {
     "fast": Trait(feature="pace", up=True),
     "slow": Trait(feature="pace", up=False),
     "single": Trait(feature="pace", up=False),
-    "reverberant": Trait(feature="tail", up=True),
-    "dry": Trait(feature="tail", up=False),
+    # A hall fills the gaps between sounds, and where there is none they stay empty.
+    "reverberant": Trait(feature="duration", up=True),
+    "dry": Trait(feature="duration", up=False),
     "loud": Trait(feature="loudness", up=True),
     "quiet": Trait(feature="loudness", up=False),
     "high": Trait(feature="pitch", up=True),
@@ -143,29 +142,21 @@ def features(audio: np.ndarray, heard: Spectrum) -> Features:
     mono = heard.mono
     power = mono.sum(axis=1)
     level = _decibel(power)
-    first, last = _active(level)
-    duration = (last - first + 1) * heard.frame_seconds if power.max() > SILENCE else 0.0
+    full = int((level >= level.max() - FULL_DB).sum())
+    duration = full * heard.frame_seconds if power.max() > SILENCE else 0.0
     magnitude = np.sqrt(mono).sum(axis=0, dtype=np.float64)
     hertz = np.fft.rfftfreq(WINDOW, 1 / heard.rate)
     centroid = float(magnitude @ hertz / magnitude.sum()) if magnitude.sum() > SILENCE else 0.0
     strongest = float(hertz[1 + int(mono.sum(axis=0)[1:].argmax())]) if duration else 0.0
-    near, far = (np.flatnonzero(level >= level.max() - decibel)[-1] for decibel in DECAY_DB)
     return Features(
         brightness=math.log2(max(centroid, 1.0)),
         balance=_balance(audio),
         duration=duration,
         pace=onsets(onset_envelope(heard)) / (len(power) * heard.frame_seconds),
-        tail=float(far - near) * heard.frame_seconds if duration else 0.0,
         loudness=float(_decibel(power[level >= level.max() - ACTIVE_DB].mean())),
         pitch=math.log2(max(strongest, 1.0)),
         width=_width(audio),
     )
-
-
-def _active(level: np.ndarray) -> tuple[int, int]:
-    """The first and the last frame within 40 dB of the loudest."""
-    loud = np.flatnonzero(level >= level.max() - ACTIVE_DB)
-    return int(loud[0]), int(loud[-1])
 
 
 def _balance(audio: np.ndarray) -> float:

@@ -186,7 +186,7 @@ def test_json_is_one_object_on_the_last_line(run, oracle, built):
     assert [row["steps"] for row in record["rows"]] == [None, 1, 2, 2]
     # the fp32 bundle of the checkpoint plays the same sounds
     assert record["bundle"]["adherence_lost"] == 0 and abs(record["bundle"]["frechet_growth"]) < 0.01
-    assert "playing ARC, 1 steps" in made.err
+    assert "playing ARC, steps 1, 100 %" in made.err
 
 
 def test_a_table_a_page_and_a_picture(run, oracle, tmp_path):
