@@ -208,7 +208,16 @@ def decoding(run: Record) -> float:
 
 def save(results: Record) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    RESULTS.write_text(json.dumps(portable(results), indent=2) + "\n", encoding="utf-8")
+
+
+def portable(value: Any) -> Any:
+    """`value` with bundles by their folders' names: where they lay says nothing on another machine."""
+    if isinstance(value, list):
+        return [portable(each) for each in value]
+    if isinstance(value, dict):
+        return {key: Path(each).name if key == "bundle" else portable(each) for key, each in value.items()}
+    return value
 
 
 if __name__ == "__main__":

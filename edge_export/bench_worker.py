@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -110,10 +109,8 @@ def play(job: Job) -> Run | None:
         EdgeExportError: as opening and running programs do.
     """
     folder = Path(job.bundle)
-    with _programs(folder, job) as open_program:
-        if job.rehearse:
-            return None
-        return _measure(folder, open_program, job)
+    open_program = _programs(folder, job)
+    return None if job.rehearse else _measure(folder, open_program, job)
 
 
 def peak_rss_mb() -> float:
@@ -132,18 +129,15 @@ def peak_rss_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGA
 
 
-@contextmanager
-def _programs(folder: Path, job: Job) -> Iterator[OpenProgram]:
+def _programs(folder: Path, job: Job) -> OpenProgram:
     """The programs to play, with everything imported that they need."""
     manifest = load_manifest(folder)
     if not job.reference:
-        yield bundle_programs(Bundle(folder=folder, manifest=manifest), threads=job.threads)
-        return
+        return bundle_programs(Bundle(folder=folder, manifest=manifest), threads=job.threads)
     from edge_export.reference import open_reference
 
     checkpoint = None if job.checkpoint is None else Path(job.checkpoint)
-    with open_reference(manifest, checkpoint, threads=job.threads) as open_program:
-        yield open_program
+    return open_reference(manifest, checkpoint, threads=job.threads)
 
 
 def _measure(folder: Path, open_program: OpenProgram, job: Job) -> Run:

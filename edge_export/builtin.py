@@ -1,22 +1,9 @@
-"""The checkpoint used when none is given: small, random, made on the spot."""
+"""The checkpoint used when none is given: the project's own small model, which lies in the package.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+`post_training` made it; its model card says how.
+"""
+
 from pathlib import Path
-from tempfile import TemporaryDirectory
-
-from edge_export.new_checkpoint import write_new_checkpoint
-
-SIZE, SEED = "tiny", 0
-
 
 BUILTIN_NAME = "built-in"
-
-
-@contextmanager
-def builtin_checkpoint() -> Iterator[Path]:
-    """Yield the folder of the built-in checkpoint; it is gone when the block ends."""
-    with TemporaryDirectory(prefix="edge-export-") as folder:
-        checkpoint = Path(folder, "builtin")
-        write_new_checkpoint(checkpoint, SIZE, SEED)
-        yield checkpoint
+BUILTIN_CHECKPOINT = Path(__file__).with_name("small_model")

@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. The only place that prints, and the only place that exits.
+"""The command line: parses, calls, prints. The only place that prints; `command_line` is the only one that exits.
 
 Results go to standard output, progress and errors to standard error. Everything heavy is imported by the
 command that needs it, so that `--help` answers at once.
@@ -8,7 +8,6 @@ import json
 import math
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +18,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_export import __version__
+from edge_export.builtin import BUILTIN_CHECKPOINT
+from edge_export.command_line import guarded
 from edge_export.compare_cli import compare
 from edge_export.device_cli import device_app
-from edge_export.errors import EdgeExportError, MissingDependency, OutputError, UsageError
+from edge_export.errors import OutputError, UsageError
 from edge_export.progress import Progress
 
 if TYPE_CHECKING:
@@ -32,11 +33,6 @@ if TYPE_CHECKING:
     from runtime_py.generate import Event, OpenProgram
     from runtime_py.tokenizer import Prompt
 
-INTERRUPTED, TERMINATED = 130, 143
-ENDINGS = {
-    INTERRUPTED: "interrupted; nothing half-written was left behind",
-    TERMINATED: "terminated; nothing half-written was left behind",
-}
 MOST_LINES = 100
 MOST_CLIPS = 1000
 STDOUT = Path("-")
@@ -58,55 +54,8 @@ ThreadsOption = Annotated[int | None, typer.Option(metavar="N", help="CPU thread
 
 
 def main() -> None:
-    """The entry point: one clear line and an exit code for everything that can go wrong."""
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        code = app(prog_name="edge-export", standalone_mode=False)  # else Typer prints errors in a box of its own
-    except EdgeExportError as error:
-        _fail(str(error), error.exit_code)
-    except typer.TyperException as error:
-        _refuse_usage(error)
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
-    except SystemExit as leaving:
-        code = leaving.code
-    except OSError as error:
-        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", OutputError.exit_code)
-    except ModuleNotFoundError as error:
-        _fail(f"{error.name} is not installed: pip install 'edge-export[all]'", MissingDependency.exit_code)
-    except MemoryError:
-        _fail("not enough memory for this; close other programs or take a smaller model", EdgeExportError.exit_code)
-    _leave(code)
-
-
-def _fail(message: str, code: int) -> None:
-    line = " ".join(message.split())
-    print(f"edge-export: error: {line}", file=sys.stderr)
-    sys.exit(code)
-
-
-def _leave(code: object) -> None:
-    """End as `code` asks for, and say why when a signal asked for it; what Typer returns may be such a code too."""
-    if code in ENDINGS:
-        assert isinstance(code, int)
-        _fail(ENDINGS[code], code)
-    if code:
-        sys.exit(code if isinstance(code, int) else str(code))
-
-
-def _refuse_usage(error: typer.TyperException) -> None:
-    """What the parser has to say of the arguments, in one line; nothing when it has shown the help already."""
-    said = error.format_message().strip()
-    if not said:
-        sys.exit(error.exit_code)
-    context: typer.Context | None = getattr(error, "ctx", None)
-    command = context.command_path if context else "edge-export"
-    _fail(f"{said[0].lower()}{said[1:].rstrip('.')}; try '{command} --help'", error.exit_code)
-
-
-def _terminate(_signal: int, _frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: asked again, it still cleans up
-    sys.exit(TERMINATED)  # unwinds, so that temporary folders go
+    """The entry point."""
+    guarded(app, "edge-export")
 
 
 def _version(wanted: bool) -> None:
@@ -258,8 +207,9 @@ def run(
         _note(note)
     window = manifest.latent.length if engine == "reference" else None  # as published: the whole clip at once
     conditioning, clips, records = None, [], []
-    with _programs(opened, engine, checkpoint, threads) as programs, _progress() as heard:
-        programs = kept_loaded(programs) if keep_loaded else programs
+    programs = _programs(opened, engine, checkpoint, threads)
+    programs = kept_loaded(programs) if keep_loaded else programs
+    with _progress() as heard:
         for number, path in enumerate(outs):
             played = replace(request, seed=seed + number)
             todo = pieces(manifest, request, window=window, conditioned=number > 0)
@@ -404,7 +354,8 @@ def sensitivity(
         from edge_export.sensitivity_plot import plot_sensitivity
 
         check_picture(plot)
-    with _progress() as heard, open_source(source, checkpoint) as (found, its_backend):
+    with _progress() as heard:
+        found, its_backend = open_source(source, checkpoint)
         backend = backend or its_backend
         errors = measure(found, backend, tuple(submodule or SUBMODULES), layers, heard)
     if plot is not None:
@@ -428,7 +379,7 @@ def sensitivity(
     if recipe is None:
         print("The same again with --recipe mine.json writes the recipe for `edge-export build`")
         return
-    weights = ("--checkpoint", str(found.folder)) if found.folder.is_dir() else ()  # the built-in one is gone by now
+    weights = () if found.folder == BUILTIN_CHECKPOINT else ("--checkpoint", str(found.folder))
     command = ("edge-export", "build", *weights, "--backend", backend, "--recipe", str(recipe), "--out", "bundle")
     print(f"Wrote {recipe}. Build with it: {shlex.join(command)}")
 
@@ -495,10 +446,7 @@ def fetch(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to p
     print(f"Fetched {folder}. Build it: edge-export build --target android-arm64 --checkpoint {folder} --out bundle")
 
 
-@contextmanager
-def _programs(
-    opened: "Bundle", engine: str | None, checkpoint: Path | None, threads: int | None
-) -> "Iterator[OpenProgram]":
+def _programs(opened: "Bundle", engine: str | None, checkpoint: Path | None, threads: int | None) -> "OpenProgram":
     """The programs of the bundle, or the network they were made from."""
     from runtime_py.generate import bundle_programs
 
@@ -506,12 +454,10 @@ def _programs(
     if engine not in (None, "reference", backend):
         raise UsageError(f"no engine {engine!r} for this bundle; choose from {backend}, reference")
     if engine != "reference":
-        yield bundle_programs(opened, threads=threads)
-        return
+        return bundle_programs(opened, threads=threads)
     from edge_export.reference import open_reference
 
-    with open_reference(opened.manifest, checkpoint, threads=threads) as open_program:
-        yield open_program
+    return open_reference(opened.manifest, checkpoint, threads=threads)
 
 
 def _numbered(path: Path, count: int) -> list[Path]:

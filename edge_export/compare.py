@@ -19,7 +19,6 @@ held to its recipe's threshold here too.
 import hashlib
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,8 +144,8 @@ def choose(record: Record, bundle: Bundle, checkpoint: Path | None) -> str:
     try:
         from edge_export.reference import checkpoint_of
 
-        with checkpoint_of(bundle.manifest, checkpoint):
-            return "reference"
+        checkpoint_of(bundle.manifest, checkpoint)
+        return "reference"
     except ModuleNotFoundError:
         pass
     except UsageError:
@@ -228,23 +227,23 @@ def _expected(
         return other, _drift(record.tensors["step_latent"], other["step_latent"])
     samples, steps = record.tensors["audio"].shape[1], facts.request.steps
     free = facts.inputs == "own"
-    with _programs(bundle, against, checkpoint) as (open_program, window):
-        programs = kept_loaded(open_program)
-        todo = pieces(manifest, _request(record), window=window)
-        total = len(todo) + (steps if free else 0)
-        events: list[Event] = []
-        heard(todo[0], 0, total)
-        for event in replay(manifest, programs, record.tensors, samples=samples, window=window):
-            events.append(event)
-            heard(todo[min(len(events), len(todo) - 1)], len(events), total)
-        expected = replayed(record.tensors, events)
-        drift: tuple[float, ...] = ()
-        if free:
-            latents: list[np.ndarray] = []
-            for step in denoise(manifest, programs, _request(record), events[0].tensors):
-                heard(f"from the same noise, step {step.index} of {steps}", len(todo) + len(latents), total)
-                latents.append(step.tensors["latent"][0])
-            drift = _drift(record.tensors["step_latent"], np.stack(latents))
+    open_program, window = _programs(bundle, against, checkpoint)
+    programs = kept_loaded(open_program)
+    todo = pieces(manifest, _request(record), window=window)
+    total = len(todo) + (steps if free else 0)
+    events: list[Event] = []
+    heard(todo[0], 0, total)
+    for event in replay(manifest, programs, record.tensors, samples=samples, window=window):
+        events.append(event)
+        heard(todo[min(len(events), len(todo) - 1)], len(events), total)
+    expected = replayed(record.tensors, events)
+    drift: tuple[float, ...] = ()
+    if free:
+        latents: list[np.ndarray] = []
+        for step in denoise(manifest, programs, _request(record), events[0].tensors):
+            heard(f"from the same noise, step {step.index} of {steps}", len(todo) + len(latents), total)
+            latents.append(step.tensors["latent"][0])
+        drift = _drift(record.tensors["step_latent"], np.stack(latents))
     heard("done", total, total)
     return expected, drift
 
@@ -258,20 +257,17 @@ def _drift(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, ...]:
     return tuple(snr_db(reference, actual) for reference, actual in zip(theirs, ours))
 
 
-@contextmanager
-def _programs(bundle: Bundle, against: str, checkpoint: Path | None) -> Iterator[tuple[OpenProgram, int | None]]:
+def _programs(bundle: Bundle, against: str, checkpoint: Path | None) -> tuple[OpenProgram, int | None]:
     """The programs to compare with, and the window their decoder is to take."""
     if against == "bundle":
-        yield bundle_programs(bundle), None
-        return
+        return bundle_programs(bundle), None
     try:
         from edge_export.reference import open_reference
     except ModuleNotFoundError as error:
         raise MissingDependency(
             f"the reference needs {error.name}: pip install 'edge-export[export]', or say --against bundle"
         ) from error
-    with open_reference(bundle.manifest, checkpoint) as open_program:
-        yield open_program, bundle.manifest.latent.length
+    return open_reference(bundle.manifest, checkpoint), bundle.manifest.latent.length
 
 
 def _golden(record: Record, bundle: Bundle) -> Tensors:

@@ -5,14 +5,13 @@ checkpoint -> tokenizer -> programs -> golden vectors -> verify -> manifest -> r
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_export import bundle as write
 from edge_export.backends import Backend, backend_for
-from edge_export.builtin import BUILTIN_NAME, builtin_checkpoint
+from edge_export.builtin import BUILTIN_CHECKPOINT, BUILTIN_NAME
 from edge_export.cache import ProgramCache, ProgramKey, rules_for, source_sha256
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import UsageError, VerificationError
@@ -42,7 +41,7 @@ from runtime_py.tokenizer import Tokenizer, save_tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_KIND = "sentencepiece-unigram"
-BUILTIN_LICENSE = "Random weights made by edge-export: no licence needed."
+BUILTIN_LICENSE = "The weights of the built-in model: Apache-2.0, as edge-export itself."
 LICENSE = (
     "The weights in this bundle keep the licence of the checkpoint they come from; "
     "Stable Audio Open Small is under the Stability AI Community License."
@@ -104,12 +103,10 @@ def export_bundle(request: BuildRequest, heard: Progress, note: Callable[[str], 
     choices = resolve(request)
     cache = ProgramCache(request.cache, note) if request.cached else None
     write.sampler_spec(request.steps)
-    with ExitStack() as stack:
-        folder = stack.enter_context(_source(request.checkpoint))
-        staging = stack.enter_context(staged_folder(request.out))
+    with staged_folder(request.out) as staging:
         steps = _Steps(heard, total=len(SUBMODULES) + 3)
         steps.next("reading the checkpoint")
-        checkpoint = _of_length(open_checkpoint(folder), request.latents)
+        checkpoint = _of_length(open_checkpoint(request.checkpoint or BUILTIN_CHECKPOINT), request.latents)
         check_recipe(checkpoint, choices)
         tokenizer = read_spiece(checkpoint.spiece)
         save_tokenizer(tokenizer, staging / TOKENIZER_FILE)
@@ -287,15 +284,6 @@ def _advice(failed: list[Check], source: tuple[str, ...]) -> str:
     stages = (argument for stage in needs for argument in ("--submodule", stage))
     command = shlex.join(("edge-export", "sensitivity", *source, *stages, "--need", f"{max(needs.values()):g}"))
     return f"`{command}` says which layers to keep in float, {whether.replace(' says', '')}"
-
-
-@contextmanager
-def _source(checkpoint: Path | None) -> Iterator[Path]:
-    if checkpoint is not None:
-        yield checkpoint
-        return
-    with builtin_checkpoint() as folder:
-        yield folder
 
 
 class _Steps:

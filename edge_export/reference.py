@@ -4,15 +4,14 @@ It knows which checkpoint made a bundle by its hash, and finds it again on this 
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from edge_export.builtin import BUILTIN_NAME, builtin_checkpoint
+from edge_export.builtin import BUILTIN_CHECKPOINT, BUILTIN_NAME
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import UsageError
 from edge_export.submodules import Port, submodules_for
@@ -52,39 +51,33 @@ def reference_programs(checkpoint: Checkpoint, *, straight: bool = False, thread
     return open_program
 
 
-@contextmanager
-def open_reference(manifest: Manifest, folder: Path | None, *, threads: int | None = None) -> Iterator[OpenProgram]:
+def open_reference(manifest: Manifest, folder: Path | None, *, threads: int | None = None) -> OpenProgram:
     """The reference for a bundle, from the checkpoint that `checkpoint_of` finds; it raises the same."""
-    with checkpoint_of(manifest, folder) as checkpoint:
-        yield reference_programs(checkpoint, straight=manifest.recipe.straight, threads=threads)
+    return reference_programs(checkpoint_of(manifest, folder), straight=manifest.recipe.straight, threads=threads)
 
 
-@contextmanager
-def checkpoint_of(manifest: Manifest, folder: Path | None) -> Iterator[Checkpoint]:
+def checkpoint_of(manifest: Manifest, folder: Path | None) -> Checkpoint:
     """A bundle's checkpoint: in `folder`, or the built-in one, or where it lay at the build.
 
     Raises:
         UsageError: the checkpoint is not known on this machine, or `folder` holds another one.
     """
-    with _checkpoint_folder(manifest, folder) as found:
-        checkpoint = open_checkpoint(found)
-        if checkpoint.sha256 != manifest.model.checkpoint_sha256:
-            raise UsageError(f"{found} is not the checkpoint this bundle was built from (its hash differs)" + ADD)
-        yield checkpoint
+    found = _checkpoint_folder(manifest, folder)
+    checkpoint = open_checkpoint(found)
+    if checkpoint.sha256 != manifest.model.checkpoint_sha256:
+        raise UsageError(f"{found} is not the checkpoint this bundle was built from (its hash differs)" + ADD)
+    return checkpoint
 
 
-@contextmanager
-def _checkpoint_folder(manifest: Manifest, folder: Path | None) -> Iterator[Path]:
+def _checkpoint_folder(manifest: Manifest, folder: Path | None) -> Path:
     if folder is None and manifest.model.name == BUILTIN_NAME:
-        with builtin_checkpoint() as made:
-            yield made
-        return
+        return BUILTIN_CHECKPOINT
     if folder is not None and not folder.is_dir():
         raise UsageError(f"there is no checkpoint at {folder}; name the folder of the one this bundle was built from")
     found = folder or _remembered(manifest.model.checkpoint_sha256)
     if found is None or not found.is_dir():
         raise UsageError("the reference engine needs the checkpoint this bundle was built from" + ADD)
-    yield found
+    return found
 
 
 def remember_checkpoint(checkpoint: Checkpoint) -> None:

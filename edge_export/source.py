@@ -3,11 +3,9 @@
 It knows where to look, not what is in it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from edge_export.builtin import builtin_checkpoint
+from edge_export.builtin import BUILTIN_CHECKPOINT
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import UsageError
 from edge_export.reference import checkpoint_of
@@ -17,8 +15,7 @@ from runtime_py.manifest import MANIFEST_FILE
 DEFAULT_BACKEND = "litert"
 
 
-@contextmanager
-def open_source(source: Path | None, checkpoint: Path | None) -> Iterator[tuple[Checkpoint, str]]:
+def open_source(source: Path | None, checkpoint: Path | None) -> tuple[Checkpoint, str]:
     """The checkpoint, and the backend that its bundle is for.
 
     `source` is a bundle, a checkpoint, or None for the built-in checkpoint; `checkpoint` is where a bundle's lies.
@@ -29,13 +26,7 @@ def open_source(source: Path | None, checkpoint: Path | None) -> Iterator[tuple[
     """
     if source is not None and (source / MANIFEST_FILE).exists():
         manifest = open_bundle(source).manifest
-        with checkpoint_of(manifest, checkpoint) as found:
-            yield found, manifest.backend
-        return
+        return checkpoint_of(manifest, checkpoint), manifest.backend
     if checkpoint is not None:
         raise UsageError("--checkpoint goes with a bundle; name the checkpoint itself instead")
-    if source is not None:
-        yield open_checkpoint(source), DEFAULT_BACKEND
-        return
-    with builtin_checkpoint() as folder:
-        yield open_checkpoint(folder), DEFAULT_BACKEND
+    return open_checkpoint(BUILTIN_CHECKPOINT if source is None else source), DEFAULT_BACKEND

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_export.errors import EdgeExportError, MissingDependency, OutputError, UsageError
+from edge_export.command_line import guarded
+from edge_export.errors import UsageError
 
 if TYPE_CHECKING:
     from post_training.clips import Draw
-
-INTERRUPTED = 130
-INTERRUPTION = "interrupted; the same command goes on from the last saved step"
 
 app = typer.Typer(
     name="post_training",
@@ -96,23 +94,8 @@ def publish(
 
 
 def main() -> None:
-    """The entry point: one clear line and an exit code for everything that can go wrong."""
-    try:
-        app()
-    except EdgeExportError as error:
-        _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail(INTERRUPTION, INTERRUPTED)
-    except SystemExit as leaving:  # how Typer reports Ctrl-C: the code alone
-        if leaving.code == INTERRUPTED:
-            _fail(INTERRUPTION, INTERRUPTED)
-        raise
-    except OSError as error:
-        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", OutputError.exit_code)
-    except ModuleNotFoundError as error:
-        _fail(f"{error.name} is not installed: pip install 'edge-export[train]'", MissingDependency.exit_code)
-    except MemoryError:
-        _fail("not enough memory for this; take a smaller batch", EdgeExportError.exit_code)
+    """The entry point."""
+    guarded(app, "python -m post_training", extra="train", left="the same command goes on from the last saved step")
 
 
 def _draw() -> "Draw":
@@ -135,11 +118,6 @@ class _Progress:
         if time.monotonic() - self._last > 5 or done == total:
             self._last = time.monotonic()
             _note(f"{what}: {done}/{total}")
-
-
-def _fail(message: str, code: int) -> None:
-    print(f"post_training: error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

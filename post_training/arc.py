@@ -14,7 +14,7 @@ from edge_export.model.dit import Dit
 from post_training.config import ArcSettings, Config
 from post_training.data import Examples
 from post_training.flow import denoised, logit_normal, logsnr_uniform, noised
-from post_training.loop import descend, make_optimizer, plain, step_seed
+from post_training.loop import descend, make_optimizer, plain, precision, step_seed
 from post_training.network import Flow, averaged, early_decay, update_average
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class ArcStage:
     def __init__(self, config: Config, base: Flow, examples: Examples, accelerator: "Accelerator") -> None:
         self.settings: ArcSettings = config.arc
         self._accelerator, self._examples = accelerator, examples
+        self._precision = precision(self.settings, accelerator.device)
         torch.manual_seed(step_seed(config.seed, NAME, -1, 0))
         self._average = averaged(base).to(accelerator.device)
         self._conditioner = self._average.get_submodule("conditioner")
@@ -138,12 +139,14 @@ class ArcStage:
         """
         settings = self.settings
         batch = self._examples.draw(settings.batch)
-        with torch.no_grad():
+        with torch.no_grad(), self._precision:
             cond = self._conditioner(batch.ids, batch.mask, batch.seconds)
         clean, device = batch.latent, batch.latent.device
         times = logsnr_uniform(settings.batch, settings.logsnr, device)
         latent = noised(clean, torch.randn_like(clean), times)
-        made = denoised(latent, self._generator(latent, times, *cond), times)
+        with self._precision:
+            velocity = self._generator(latent, times, *cond)
+        made = denoised(latent, velocity.float(), times)
         noise, levels = torch.randn_like(clean), logit_normal(settings.batch, device)
         real, fake = noised(clean, noise, levels), noised(made, noise, levels)
         metrics = self._teach(real, fake.detach(), levels, cond)
@@ -152,11 +155,16 @@ class ArcStage:
         update_average(average, plain(self._generator), early_decay(settings.ema, step))
         return {name: value.detach() for name, value in metrics.items()}
 
+    def _score(self, latent: Tensor, levels: Tensor, cond: tuple[Tensor, Tensor]) -> Tensor:
+        with self._precision:
+            scores: Tensor = self._discriminator(latent, levels, *cond)
+        return scores.float()
+
     def _teach(self, real: Tensor, fake: Tensor, levels: Tensor, cond: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Update the discriminator: L_R + weight L_C."""
         settings = self.settings
-        real_score = self._discriminator(real, levels, *cond)
-        fake_score = self._discriminator(fake, levels, *cond)
+        real_score = self._score(real, levels, cond)
+        fake_score = self._score(fake, levels, cond)
         if settings.adversary == "relativistic":
             loss = relativistic_discriminator(real_score, fake_score)
         else:
@@ -164,7 +172,7 @@ class ArcStage:
         metrics = {"discriminator": loss, "gap": (real_score - fake_score).mean()}
         if settings.contrastive_weight:
             shuffled = shuffle_prompts(cond)
-            metrics["contrastive"] = contrastive(real_score, self._discriminator(real, levels, *shuffled))
+            metrics["contrastive"] = contrastive(real_score, self._score(real, levels, shuffled))
             loss = loss + settings.contrastive_weight * metrics["contrastive"]
         descend(self._accelerator, loss, self._rival, self._discriminator, settings.clip_norm)
         return metrics
@@ -173,10 +181,10 @@ class ArcStage:
         """Update the generator against the discriminator as it now is."""
         settings = self.settings
         self._discriminator.requires_grad_(False)
-        fake_score = self._discriminator(fake, levels, *cond)
+        fake_score = self._score(fake, levels, cond)
         if settings.adversary == "relativistic":
             with torch.no_grad():
-                real_score = self._discriminator(real, levels, *cond)
+                real_score = self._score(real, levels, cond)
             loss = relativistic_generator(real_score, fake_score)
         else:
             loss = least_squares_generator(fake_score)

@@ -86,7 +86,8 @@ class StageSettings:
     """What every stage has.
 
     The learning rate rises over `warmup` steps, stays, and falls to 0 over the last `decay` share of `steps`.
-    ema: decay of the averaged weights, per step. compile: torch.compile the networks.
+    ema: decay of the averaged weights, per step. compile: torch.compile the networks. bfloat16: autocast on a CPU
+    too, as always on a GPU.
     """
 
     steps: int
@@ -101,6 +102,7 @@ class StageSettings:
     log_every: int = 10
     save_every: int = 500
     compile: bool = False
+    bfloat16: bool = False
 
     def __post_init__(self) -> None:
         _positive(self, "steps", "batch", "learning_rate", "clip_norm", "log_every", "save_every")
@@ -112,7 +114,10 @@ class StageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderSettings(StageSettings):
-    """Stage 1. `latents`: length of the crops. a_weighted: spectra as loud as ears hear them. Until `adversary_from` there is no discriminator."""
+    """Stage 1. `latents`: length of the crops. a_weighted: spectra are weighted as ears do it.
+
+    Until `adversary_from` there is no discriminator.
+    """
 
     latents: int
     fft_sizes: tuple[int, ...]
@@ -137,15 +142,23 @@ class AutoencoderSettings(StageSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class FlowSettings(StageSettings):
-    """Stage 2. prompt_dropout: share of prompts replaced by the empty one, for guidance. times: `flow.draw_times`."""
+    """Stage 2. prompt_dropout: share of prompts replaced by the empty one, for guidance. times: `flow.draw_times`.
+
+    Until step `short_until` only the first `short_latents` of each clip are shown: most of what there is to learn, for
+    half the work.
+    """
 
     prompt_dropout: float = 0.1
+    short_until: int = 0
+    short_latents: int = 64
     times: str = "logit-normal"
     logsnr: tuple[float, float] = (-6.0, 6.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _within(self, 0, 1, "prompt_dropout")
+        _within(self, 0, 1 << 30, "short_until")
+        _positive(self, "short_latents")
         if self.times not in TIMES:
             raise ValueError(f"times = {self.times!r}, expected one of {', '.join(TIMES)}")
         _rising(self.logsnr)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from edge_export.errors import UsageError
 from post_training.config import Config, FlowSettings, NetworkSettings
 from post_training.data import Examples
-from post_training.loop import STATE_FILE, RunFolder, descend, load_weights, make_optimizer, plain, step_seed
+from post_training.loop import STATE_FILE, RunFolder, descend, load_weights, make_optimizer, plain, precision, step_seed
 from post_training.network import Flow, averaged, build_flow, early_decay, update_average
 
 if TYPE_CHECKING:
@@ -83,10 +83,13 @@ class FlowStage:
     def step(self, step: int) -> Mapping[str, Tensor]:
         settings = self.settings
         batch = self._examples.draw(settings.batch, settings.prompt_dropout)
+        if step < settings.short_until:
+            batch = batch._replace(latent=batch.latent[..., : settings.short_latents])
         times = draw_times(settings, settings.batch, batch.latent.device)
         noise = torch.randn_like(batch.latent)
-        velocity = self._flow(noised(batch.latent, noise, times), times, batch.ids, batch.mask, batch.seconds)
-        loss = flow_loss(velocity, batch.latent, noise)
+        with precision(settings, noise.device):
+            velocity = self._flow(noised(batch.latent, noise, times), times, batch.ids, batch.mask, batch.seconds)
+        loss = flow_loss(velocity.float(), batch.latent, noise)
         norm = descend(self._accelerator, loss, self._optimizer, self._flow, settings.clip_norm)
         update_average(self._average, plain(self._flow), early_decay(settings.ema, step))
         return {"loss": loss.detach(), "norm": norm}

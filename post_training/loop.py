@@ -208,6 +208,11 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], name: str, folder:
         raise CheckpointError(f"{file} is of another size than the config ({reason}); choose another --run") from error
 
 
+def precision(settings: StageSettings, device: torch.device) -> torch.autocast:
+    """Where forward passes run: bfloat16 on a CPU where the settings ask for it; on a GPU accelerate sees to it."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16 and device.type == "cpu")
+
+
 def plain(module: nn.Module) -> nn.Module:
     """The module itself, without what wraps it for many GPUs."""
     inner = getattr(module, "module", None)

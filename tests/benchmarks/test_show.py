@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from benchmarks.published import portable
 from benchmarks.show import BEGIN, DOCUMENT, END, FASTER, MB, README, RESULTS, TOOK, Goal, everything, goals, row, where
 
 
@@ -26,3 +27,10 @@ def test_the_tables_are_those_of_the_measurements(path, write):
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     _, rest = path.read_text(encoding="utf-8").split(BEGIN)
     assert rest.split(END)[0] == "\n" + "\n".join([*write(results), "", where(results)]) + "\n"
+
+
+def test_no_path_of_the_machine_that_measured_is_kept():
+    lay = {"verify": {"bundle": "/home/someone/bundle"}, "bench": [{"bundle": "/x/y"}, 1]}
+    assert portable(lay) == {"verify": {"bundle": "bundle"}, "bench": [{"bundle": "y"}, 1]}
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert portable(results) == results

@@ -282,7 +282,6 @@ def test_a_full_disk_leaves_no_half_a_wav(edge_export, bundle, tmp_path, monkeyp
     ("how", "code", "what"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
 def test_stopping_a_build_leaves_nothing_and_says_so(tmp_path, tmp_path_factory, how, code, what):
-    """Of the built-in checkpoint, which lies among the temporary files."""
     scratch = tmp_path_factory.mktemp("scratch")
     command = [sys.executable, "-m", "edge_export", "build", "--no-cache", "--out", str(tmp_path / "x")]
     environment = {**os.environ, "TMPDIR": str(scratch)}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from edge_export.builtin import BUILTIN_NAME, builtin_checkpoint
+from edge_export.builtin import BUILTIN_CHECKPOINT, BUILTIN_NAME
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import UsageError
 from edge_export.reference import open_reference, reference_programs, remember_checkpoint
@@ -49,8 +49,8 @@ def velocity(open_program) -> np.ndarray:
 
 
 def refused(manifest: Manifest, folder: Path | None = None) -> str:
-    with pytest.raises(UsageError) as caught, open_reference(manifest, folder):
-        pytest.fail("was opened")
+    with pytest.raises(UsageError) as caught:
+        open_reference(manifest, folder)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -58,14 +58,14 @@ def refused(manifest: Manifest, folder: Path | None = None) -> str:
 def test_a_remembered_checkpoint_is_found_by_its_hash(checkpoint, cache):
     remember_checkpoint(checkpoint)
     assert [path.name for path in cache.rglob("*") if path.is_file()] == [checkpoint.sha256]
-    with open_reference(manifest_of(checkpoint.sha256), None) as found:
-        made = velocity(found)
+    found = open_reference(manifest_of(checkpoint.sha256), None)
+    made = velocity(found)
     assert np.array_equal(made, velocity(reference_programs(checkpoint)))
 
 
 def test_a_folder_that_is_given_needs_no_memory(checkpoint, oracle):
-    with open_reference(manifest_of(checkpoint.sha256), oracle) as found:
-        assert velocity(found).shape == (1, 64, 16)
+    found = open_reference(manifest_of(checkpoint.sha256), oracle)
+    assert velocity(found).shape == (1, 64, 16)
 
 
 def test_a_checkpoint_never_seen_is_asked_for(checkpoint):
@@ -99,19 +99,16 @@ def test_a_checkpoint_that_changed_is_refused(checkpoint, copied, by):
     assert message.endswith(REMEDY)
 
 
-def test_the_built_in_checkpoint_is_made_again():
-    with builtin_checkpoint() as folder:
-        made = open_checkpoint(folder)
-        manifest = manifest_of(made.sha256, BUILTIN_NAME)
-        latent = np.ones((1, *made.config.latent_shape), np.float32)
-        audio = reference_programs(made)("decoder").run({"latent": latent})["audio"]
-    with open_reference(manifest, None) as found:
-        assert np.array_equal(found("decoder").run({"latent": latent})["audio"], audio)
+def test_the_built_in_checkpoint_needs_no_memory():
+    made = open_checkpoint(BUILTIN_CHECKPOINT)
+    latent = np.ones((1, made.config.latent_shape[0], 2), np.float32)
+    audio = reference_programs(made)("decoder").run({"latent": latent})["audio"]
+    found = open_reference(manifest_of(made.sha256, BUILTIN_NAME), None)
+    assert np.array_equal(found("decoder").run({"latent": latent})["audio"], audio)
 
 
 def test_another_checkpoint_than_the_built_in_one_is_refused(oracle):
-    with builtin_checkpoint() as folder:
-        sha256 = open_checkpoint(folder).sha256
+    sha256 = open_checkpoint(BUILTIN_CHECKPOINT).sha256
     assert refused(manifest_of(sha256, BUILTIN_NAME), oracle).endswith(REMEDY)
 
 
@@ -144,9 +141,9 @@ def test_a_bundle_is_played_by_the_network_cut_as_its_recipe_says(checkpoint, or
     for straight, name in ((False, "cross_k"), (True, "cross_attn_cond")):
         manifest = manifest_of(checkpoint.sha256)
         manifest = replace(manifest, recipe=replace(manifest.recipe, straight=straight))
-        with open_reference(manifest, oracle) as found:
-            ids, mask = np.ones((1, 64), np.int32), np.ones((1, 64), np.float32)
-            made = found("conditioner").run({"input_ids": ids, "prompt_mask": mask, "seconds": np.ones(1, np.float32)})
+        found = open_reference(manifest, oracle)
+        ids, mask = np.ones((1, 64), np.int32), np.ones((1, 64), np.float32)
+        made = found("conditioner").run({"input_ids": ids, "prompt_mask": mask, "seconds": np.ones(1, np.float32)})
         assert name in made
 
 

@@ -36,6 +36,7 @@ CONFIG = Config(
         text_layers=1,
         text_heads=2,
         tokens=16,
+        strides=(4, 8, 8, 4, 2),
     ),
     autoencoder=AutoencoderSettings(
         steps=4,
@@ -50,7 +51,9 @@ CONFIG = Config(
         log_every=1,
         save_every=2,
     ),
-    flow=FlowSettings(steps=4, batch=4, learning_rate=1e-3, log_every=1, save_every=2),
+    flow=FlowSettings(
+        steps=4, batch=4, learning_rate=1e-3, log_every=1, save_every=2, short_until=2, short_latents=8, bfloat16=True
+    ),
     arc=ArcSettings(
         steps=4, batch=4, layers=1, learning_rate=1e-3, discriminator_learning_rate=1e-3, log_every=1, save_every=2
     ),

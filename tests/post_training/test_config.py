@@ -20,20 +20,23 @@ def refused(tmp_path: Path, text: str) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("name", ["tiny", "small"])
+@pytest.mark.parametrize("name", ["tiny", "small", "laptop"])
 def test_what_ships_can_be_read(name):
     config = load_config(CONFIGS / f"{name}.toml")
     assert config.network.samples == config.network.latents * 2048
 
 
-def test_the_small_model_plays_7_seconds():
-    assert load_config(CONFIGS / "small.toml").network.seconds == pytest.approx(160 * 2048 / 44100)
+@pytest.mark.parametrize("name", ["small", "laptop"])
+def test_the_small_models_play_7_seconds(name):
+    assert load_config(CONFIGS / f"{name}.toml").network.seconds == pytest.approx(160 * 2048 / 44100)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
         ("depth = 3", "depht = 3", ["unknown setting 'depht'", "[network]", "did you mean 'depth'?"]),
+        ("depth = 3", "depth = 3\nstrides = [2, 4, 4, 8]", ["strides = [2, 4, 4, 8]", "five even numbers", "2048"]),
+        ("depth = 3", "depth = 3\nstrides = [1, 8, 4, 8, 8]", ["strides = [1, 8, 4, 8, 8]", "even"]),
         ("seed = 0", "zzz = 0", ["unknown setting 'zzz'", "it may have seed"]),
         ("depth = 3", "", ["[network] lacks depth"]),
         ("depth = 3", 'depth = "3"', ["network.depth is '3', expected int"]),

@@ -8,10 +8,12 @@ import torch
 
 from post_training.config import FlowSettings
 from post_training.data import Examples, Latents
-from post_training.flow import denoised, draw_times, flow_loss, logit_normal, logsnr_uniform, noised
+from post_training.flow import FlowStage, denoised, draw_times, flow_loss, logit_normal, logsnr_uniform, noised
+from post_training.loop import make_accelerator
 from post_training.sampling import euler, guided, pingpong, straight
 from post_training.text import train_spiece
 from runtime_py import sampler
+from tests.post_training.small import CONFIG, KINDS
 
 CPU = torch.device("cpu")
 CLEAN = torch.full((2, 1, 3), 2.0)
@@ -105,3 +107,14 @@ def test_dropped_prompts_are_the_empty_one_and_latents_have_unit_scale():
     assert (batch.ids[empty] == torch.tensor([1] + [0] * 15)).all()
     assert torch.equal(batch.latent[:, 0, 0], batch.seconds)  # clip i holds 2 i, and lasts i seconds
     assert not (examples.draw(400).mask.sum(1) == 1).any()
+
+
+def test_the_first_steps_are_shown_short_clips():
+    latents = Latents(means=torch.randn(3, 64, 16).half(), captions=KINDS, seconds=(1.0, 1.0, 1.0), scale=1.0)
+    examples = Examples(latents, train_spiece([*KINDS] * 20, 200), CONFIG.network.tokens, CPU)
+    stage = FlowStage(CONFIG, examples, make_accelerator())
+    lengths: list[int] = []
+    stage.modules["flow"].register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[-1]))
+    for step in range(4):
+        stage.step(step)
+    assert lengths == [8, 8, 16, 16]

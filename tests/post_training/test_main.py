@@ -23,10 +23,13 @@ def run(monkeypatch, capsys):
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["post_training", *map(str, arguments)])
-        with pytest.raises(SystemExit) as leaving:
+        code = 0
+        try:
             command.main()
+        except SystemExit as leaving:
+            code = leaving.code
         streams = capsys.readouterr()
-        return leaving.value.code or 0, streams.out, streams.err
+        return code, streams.out, streams.err
 
     return call
 
@@ -55,7 +58,7 @@ def config(tmp_path_factory) -> Path:
 def one_line(code: int, streams: tuple[int, str, str]) -> str:
     got, _, err = streams
     line = err.strip().splitlines()[-1]
-    assert got == code and line.startswith("post_training: error: ") and "Traceback" not in err
+    assert got == code and line.startswith("python -m post_training: error: ") and "Traceback" not in err
     return line
 
 

@@ -1,0 +1,451 @@
+"""How well a checkpoint plays what it is asked: held-out prompts, an independent judge, and signal processing.
+
+It finds the figures, and knows neither how a model was trained nor how figures are shown.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from edge_export.builtin import BUILTIN_CHECKPOINT
+from edge_export.checkpoint import Checkpoint, open_checkpoint
+from edge_export.errors import CheckpointError, UsageError
+from edge_export.progress import Progress, silent
+from post_training import measures
+from post_training.classifier import PACKAGED, Clip, Draw, Facts, Judge, in_workers, levels_of, load_judge, tell
+from post_training.measures import Gaussian
+from post_training.play import Ask, BundlePlayer, NetworkPlayer, Player, Way, check_rate
+
+BUILT_IN = "built-in"
+CLIP_SECONDS = 7.43
+EVALUATION_SEEDS = 1_800_000_000
+"""Where the held-out prompts begin: none of these clips was heard in any training."""
+REFERENCES = 500
+MOST_PROMPTS = 10_000
+MOST_SEEDS = 64
+JUDGED_STEPS = 8
+SHARES = ("tempo", "key", "note", "adjectives")
+
+
+class Sounds(Protocol):
+    """The module `post_training.sounds`."""
+
+    @property
+    def RATE(self) -> int: ...
+    @property
+    def KINDS(self) -> Mapping[str, Any]: ...
+    @property
+    def draw(self) -> Draw: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """What to evaluate. Paths of None are the built-in checkpoint, no bundle, no base.
+
+    prompts: held-out prompts to play. seeds: sounds of each of the first `diverse` prompts, to compare among
+    themselves. references: real clips that the Frechet distance is taken to. heard: prompts whose audio is kept.
+    """
+
+    checkpoint: Path | None = None
+    bundle: Path | None = None
+    base: Path | None = None
+    prompts: int = 100
+    steps: tuple[int, ...] = (JUDGED_STEPS,)
+    base_steps: tuple[int, ...] = (8, 25, 50, 100)
+    guidance: tuple[float, ...] = (1.0, 4.0)
+    seeds: int = 4
+    diverse: int = 25
+    references: int = REFERENCES
+    judge: Path = PACKAGED
+    heard: int = 0
+    workers: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A prompt, and what is true of a sound that follows it."""
+
+    prompt: str
+    facts: Facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing the caption states: `share` it counts in ("tempo", "key", "note", "adjectives"), and if it holds."""
+
+    share: str
+    word: str
+    held: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What is kept of a sound once it was heard: levels for the judge, and the checks of its caption."""
+
+    levels: np.ndarray
+    checks: tuple[Check, ...]
+    audio: np.ndarray | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The figures of one way to make the sounds.
+
+    adherence: share of prompts whose kind the judge hears. frechet: distance to real clips. diversity: None where
+    each prompt was heard once. shares: by name, of those checks the share that holds, None where nothing is stated.
+    by_kind: adherence of each kind. seconds: to make one sound, None for real ones. sounds: those kept, by prompt.
+    """
+
+    name: str
+    way: Way | None
+    adherence: float
+    frechet: float
+    diversity: float | None
+    shares: dict[str, float | None]
+    words: dict[str, float]
+    by_kind: dict[str, float]
+    heard_as: tuple[str, ...]
+    seconds: float | None = None
+    sounds: tuple[np.ndarray, ...] = field(default=(), repr=False)
+
+    @property
+    def label(self) -> str:
+        if self.way is None:
+            return self.name
+        guided = "" if self.way.guidance is None else f", guidance {self.way.guidance:g}"
+        return f"{self.name}, {self.way.steps} step{'s' * (self.way.steps > 1)}{guided}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """All rows, real clips first; `judged` is the row that the checkpoint is judged by: 8 steps, or the most played."""
+
+    checkpoint: str
+    sha256: str
+    seconds: float
+    rate: int
+    cases: tuple[Case, ...]
+    classifier_accuracy: float
+    references: int
+    real: Row
+    rows: tuple[Row, ...]
+    judged: Row
+    bundle: Row | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of the plan: who plays, and how."""
+
+    name: str
+    player: Player
+    way: Way
+
+
+def the_sounds() -> Sounds:
+    """The project's own source of sounds."""
+    from post_training import sounds
+
+    return sounds
+
+
+def evaluate(request: EvaluationRequest, sounds: Sounds, progress: Progress = silent) -> Evaluation:
+    """Draw prompts, play them in every way that is asked for, and judge.
+
+    Raises:
+        UsageError: a number out of range, or a bundle of another checkpoint.
+        CheckpointError: no such checkpoint or judge, or not one for these sounds.
+        GenerationError: a network made NaN.
+    """
+    check_request(request)
+    judge = _judge_of(request.judge, sounds)
+    checkpoint = open_checkpoint(request.checkpoint or BUILTIN_CHECKPOINT)
+    sha256 = checkpoint.sha256
+    plan = list(_plan(request, checkpoint))
+    for entry in plan:
+        check_rate(entry.player, sounds.RATE, entry.name)
+    seconds = min(CLIP_SECONDS, *(entry.player.longest for entry in plan))
+    cases, own, others = _real_clips(request, sounds, judge, seconds, progress)
+    opinion = judge.listen([clip.levels for _, clip in others])
+    reference = measures.gaussian(opinion.embeddings)
+    rows = [_row(entry, request, cases, judge, reference, seconds, progress) for entry in plan]
+    real = _figures("real clips", None, cases, own, judge, reference)
+    right = [kind == case.facts.kind for kind, (case, _) in zip(opinion.kinds, others)]
+    accuracy = (real.adherence * len(cases) + sum(right)) / (len(cases) + len(others))
+    judged = _judged([row for row in rows if row.name == "ARC"])
+    return Evaluation(
+        checkpoint=BUILT_IN if request.checkpoint is None else request.checkpoint.resolve().name,
+        sha256=sha256,
+        seconds=seconds,
+        rate=sounds.RATE,
+        cases=tuple(cases),
+        classifier_accuracy=accuracy,
+        references=len(others),
+        real=real,
+        rows=tuple(rows),
+        judged=judged,
+        bundle=next((row for row in rows if row.name == "bundle"), None),
+    )
+
+
+def check_request(request: EvaluationRequest) -> None:
+    """UsageError for a number out of range."""
+    for name, least, most in (
+        ("prompts", 2, MOST_PROMPTS),
+        ("references", 2, MOST_PROMPTS),
+        ("seeds", 1, MOST_SEEDS),
+        ("diverse", 0, MOST_PROMPTS),
+        ("workers", 0, 256),
+    ):
+        value = getattr(request, name)
+        if not least <= value <= most:
+            raise UsageError(f"{name} is {value}, expected {least} to {most}")
+    for name in ("steps", "base_steps"):
+        values = getattr(request, name)
+        if not values or not all(1 <= value <= 1000 for value in values):
+            raise UsageError(f"{name.replace('_', '-')} is {_listed(values)}, expected numbers from 1 to 1000")
+    if not request.guidance or not all(math.isfinite(value) and 0 <= value <= 100 for value in request.guidance):
+        raise UsageError(f"guidance is {_listed(request.guidance)}, expected numbers from 0 to 100")
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in values) or "empty"
+
+
+def _judge_of(path: Path, sounds: Sounds) -> Judge:
+    judge = load_judge(path)
+    if set(judge.kinds) != set(sounds.KINDS):
+        odd = sorted(set(judge.kinds) ^ set(sounds.KINDS))
+        raise CheckpointError(
+            f"{path} was trained on other kinds of sound than there are ({', '.join(odd[:6])}); train it again"
+        )
+    return judge
+
+
+def _plan(request: EvaluationRequest, checkpoint: Checkpoint) -> Iterator[Entry]:
+    player = NetworkPlayer(checkpoint)
+    for steps in request.steps:
+        yield Entry(name="ARC", player=player, way=Way(steps=steps))
+    if request.bundle is not None:
+        yield Entry(name="bundle", player=_bundle(request.bundle, checkpoint), way=Way(steps=_judged_steps(request)))
+    if request.base is not None:
+        base = NetworkPlayer(open_checkpoint(request.base))
+        for guidance in request.guidance:
+            for steps in request.base_steps:
+                yield Entry(name="base", player=base, way=Way(steps=steps, guidance=guidance))
+
+
+def _judged_steps(request: EvaluationRequest) -> int:
+    return JUDGED_STEPS if JUDGED_STEPS in request.steps else max(request.steps)
+
+
+def _judged(rows: Sequence[Row]) -> Row:
+    """The row of 8 steps, or of the most."""
+    return max(rows, key=lambda row: (row.way.steps == JUDGED_STEPS, row.way.steps) if row.way else (False, 0))
+
+
+def _bundle(folder: Path, checkpoint: Checkpoint) -> Player:
+    from runtime_py.bundle import open_bundle
+
+    bundle = open_bundle(folder)
+    if bundle.manifest.model.checkpoint_sha256 != checkpoint.sha256:
+        raise UsageError(f"{folder} was not built from this checkpoint (its hash differs); name its own --checkpoint")
+    return BundlePlayer(bundle)
+
+
+def _real_clips(
+    request: EvaluationRequest, sounds: Sounds, judge: Judge, seconds: float, progress: Progress
+) -> tuple[list[Case], list[Measured], list[tuple[Case, Measured]]]:
+    """The prompts, their own clips, and as many others as the Frechet distance is taken to."""
+    task = partial(
+        _draw_and_measure,
+        draw=sounds.draw,
+        rate=sounds.RATE,
+        seconds=seconds,
+        medians=judge.medians,
+        heard_below=EVALUATION_SEEDS + request.heard,
+    )
+    total = request.prompts + request.references
+    seeds = range(EVALUATION_SEEDS, EVALUATION_SEEDS + total)
+    tell(progress, "drawing held-out clips", 0, total)
+    made: list[tuple[Case, Measured]] = []
+    for pair in in_workers(task, seeds, request.workers):
+        made.append(pair)
+        tell(progress, "drawing held-out clips", len(made), total)
+    own, others = made[: request.prompts], made[request.prompts :]
+    return [case for case, _ in own], [clip for _, clip in own], others
+
+
+def _draw_and_measure(
+    seed: int,
+    *,
+    draw: Draw,
+    rate: int,
+    seconds: float,
+    medians: Mapping[str, Mapping[str, float]],
+    heard_below: int,
+) -> tuple[Case, Measured]:
+    clip: Clip = draw(seed, seconds=seconds, held_out=True)
+    case = Case(prompt=clip.caption, facts=clip.facts)
+    return case, measure(clip.audio, rate, case, medians, keep=seed < heard_below)
+
+
+def measure(
+    audio: np.ndarray, rate: int, case: Case, medians: Mapping[str, Mapping[str, float]], *, keep: bool = False
+) -> Measured:
+    """Hear audio [channels, samples] and check what its caption states; `keep` the audio too, for a page."""
+    heard = measures.spectrum(audio, rate)
+    facts, checks = case.facts, []
+    if facts.bpm is not None:
+        found = measures.tempo(measures.onset_envelope(heard), heard.frame_seconds)
+        checks.append(Check(share="tempo", word=f"{facts.bpm:g}", held=measures.tempo_matches(found, facts.bpm)))
+    if facts.key is not None or facts.note is not None:
+        classes = measures.chroma(audio, rate)
+        if facts.key is not None:
+            checks.append(Check(share="key", word=facts.key, held=measures.key_matches(classes, facts.key)))
+        if facts.note is not None:
+            checks.append(Check(share="note", word=facts.note, held=measures.note_matches(classes, facts.note)))
+    traits = [(word, measures.TRAITS[word]) for word in facts.adjectives if word in measures.TRAITS]
+    if traits:
+        found_features = measures.features(audio, heard)
+        for word, trait in traits:
+            held = measures.adjective_holds(trait, found_features, medians[facts.kind])
+            checks.append(Check(share="adjectives", word=word, held=held))
+    return Measured(levels=levels_of(heard), checks=tuple(checks), audio=audio if keep else None)
+
+
+def _row(
+    entry: Entry,
+    request: EvaluationRequest,
+    cases: Sequence[Case],
+    judge: Judge,
+    reference: Gaussian,
+    seconds: float,
+    progress: Progress,
+) -> Row:
+    """Play every prompt once, and the first ones again with other seeds."""
+    repeats = request.seeds - 1
+    again = range(min(request.diverse, len(cases)) if repeats else 0)
+    numbers = [*range(len(cases)), *(number for number in again for _ in range(repeats))]
+    # A prompt's seeds are the same for every entry, so that equal noise is compared.
+    seeds = [*(number * MOST_SEEDS for number in range(len(cases)))]
+    seeds += [number * MOST_SEEDS + take for number in again for take in range(1, request.seeds)]
+    what = f"playing {entry.name}, steps {entry.way.steps}"
+    what += "" if entry.way.guidance is None else f", guidance {entry.way.guidance:g}"
+    made: list[Measured] = []
+    spent = 0.0
+    tell(progress, what, 0, len(numbers))
+    for start in range(0, len(numbers), entry.player.batch):
+        chosen = slice(start, start + entry.player.batch)
+        asks = [Ask(prompt=cases[number].prompt, seed=seed) for number, seed in zip(numbers[chosen], seeds[chosen])]
+        began = time.perf_counter()
+        sounds = entry.player.play(asks, entry.way, seconds)
+        spent += time.perf_counter() - began
+        for audio, number in zip(sounds, numbers[chosen]):
+            keep = len(made) < min(request.heard, len(cases))
+            made.append(measure(audio, entry.player.rate, cases[number], judge.medians, keep=keep))
+        tell(progress, what, len(made), len(numbers))
+    extra = {number: [number, *_places(numbers, number, len(cases))] for number in again}
+    return _figures(entry.name, entry.way, cases, made, judge, reference, groups=extra, seconds=spent / len(numbers))
+
+
+def _places(numbers: Sequence[int], number: int, start: int) -> list[int]:
+    return [place for place in range(start, len(numbers)) if numbers[place] == number]
+
+
+def _figures(
+    name: str,
+    way: Way | None,
+    cases: Sequence[Case],
+    made: Sequence[Measured],
+    judge: Judge,
+    reference: Gaussian,
+    *,
+    groups: Mapping[int, Sequence[int]] | None = None,
+    seconds: float | None = None,
+) -> Row:
+    """A row of `made`: the first of them are the cases', in order; `groups` are the places of one prompt's sounds."""
+    opinion = judge.listen([clip.levels for clip in made])
+    count = len(cases)
+    right = [kind == case.facts.kind for kind, case in zip(opinion.kinds, cases)]
+    spread = [measures.diversity(opinion.embeddings[list(places)]) for places in (groups or {}).values()]
+    checks = [check for clip in made[:count] for check in clip.checks]
+    by_kind: dict[str, list[bool]] = {}
+    for case, held in zip(cases, right):
+        by_kind.setdefault(case.facts.kind, []).append(held)
+    by_word: dict[str, list[bool]] = {}
+    for check in checks:
+        if check.share == "adjectives":
+            by_word.setdefault(check.word, []).append(check.held)
+    return Row(
+        name=name,
+        way=way,
+        adherence=_mean(right),
+        frechet=measures.frechet(measures.gaussian(opinion.embeddings[:count]), reference),
+        diversity=float(np.mean(spread)) if spread else None,
+        shares={share: _share([check.held for check in checks if check.share == share]) for share in SHARES},
+        words={word: _mean(held) for word, held in sorted(by_word.items())},
+        by_kind={kind: _mean(held) for kind, held in sorted(by_kind.items())},
+        heard_as=opinion.kinds[:count],
+        seconds=seconds,
+        sounds=tuple(clip.audio for clip in made[:count] if clip.audio is not None),
+    )
+
+
+def _mean(held: Sequence[bool]) -> float:
+    return sum(held) / len(held)
+
+
+def _share(held: Sequence[bool]) -> float | None:
+    return _mean(held) if held else None
+
+
+def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
+    """For machines: the judged row's figures, then every row."""
+    judged = evaluation.judged
+    record: dict[str, Any] = {
+        "checkpoint": evaluation.checkpoint,
+        "checkpoint_sha256": evaluation.sha256,
+        "prompts": len(evaluation.cases),
+        "references": evaluation.references,
+        "seconds": evaluation.seconds,
+        "steps": judged.way.steps if judged.way else None,
+        "adherence": judged.adherence,
+        "frechet": judged.frechet,
+        "diversity": judged.diversity,
+        "classifier_accuracy": evaluation.classifier_accuracy,
+        **judged.shares,
+        "by_kind": judged.by_kind,
+        "rows": [row_record(row) for row in (evaluation.real, *evaluation.rows)],
+    }
+    if evaluation.bundle is not None:
+        record["bundle"] = row_record(evaluation.bundle) | difference(evaluation.bundle, judged)
+    return record
+
+
+def row_record(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "steps": row.way.steps if row.way else None,
+        "guidance": row.way.guidance if row.way else None,
+        "adherence": row.adherence,
+        "frechet": row.frechet,
+        "diversity": row.diversity,
+        **row.shares,
+        "words": row.words,
+        "seconds_per_clip": row.seconds,
+    }
+
+
+def difference(bundle: Row, fp32: Row) -> dict[str, float | None]:
+    """What quantization costs: adherence lost, and by how much the Frechet distance grows (0.05 is 5 %)."""
+    return {
+        "adherence_lost": fp32.adherence - bundle.adherence,
+        "frechet_growth": bundle.frechet / fp32.frechet - 1 if fp32.frechet > 0 else None,
+    }

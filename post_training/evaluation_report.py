@@ -1,0 +1,169 @@
+"""An evaluation as a page to listen to and as a picture; it judges nothing.
+
+The page is one HTML file that needs no network and holds no scripts. jinja2, matplotlib and soundfile are imported
+when one is asked for.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_export import __version__
+from edge_export.errors import MissingDependency, OutputError
+from edge_export.plots import audio_picture, require_plots
+from edge_export.progress import Progress, silent
+from post_training.evaluate import COLUMNS, cells, remarks
+from post_training.evaluation import Evaluation, Row
+from runtime_py.audio import replace_file
+
+HEARD = 16
+"""So many prompts get players; a page with more would be too large."""
+
+
+def require_report() -> None:
+    """MissingDependency when a page cannot be made: asked before anything is played, not after."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("jinja2", "matplotlib", "soundfile") if find_spec(name) is None]
+    if missing:
+        raise MissingDependency(f"reports need {' and '.join(missing)}: pip install {' '.join(missing)}")
+
+
+def write_report(path: Path, evaluation: Evaluation, progress: Progress = silent) -> None:
+    """Write the page; OutputError when the file cannot be written."""
+    replace_file(path, report_html(evaluation, progress).encode())
+
+
+def report_html(evaluation: Evaluation, progress: Progress = silent) -> str:
+    """The page as text."""
+    require_report()
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    page = Environment(
+        loader=PackageLoader("post_training"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    rows = (evaluation.real, *evaluation.rows)
+    return page.get_template("evaluation.html.j2").render(
+        title=f"{evaluation.checkpoint}: {len(evaluation.cases)} held-out prompts",
+        remarks=remarks(evaluation),
+        columns=COLUMNS,
+        rows=[{"label": row.label, "cells": cells(row), "judged": row is evaluation.judged} for row in rows],
+        picture=_data("image/svg+xml", evaluation_picture(evaluation, "svg")),
+        kinds=_kinds(evaluation),
+        words=_words(evaluation),
+        judged=evaluation.judged.label,
+        cases=list(_cases(evaluation, progress)),
+        version=__version__,
+    )
+
+
+def _kinds(evaluation: Evaluation) -> list[dict[str, str]]:
+    judged, real = evaluation.judged.by_kind, evaluation.real.by_kind
+    return [
+        {"kind": kind, "judged": f"{share:.0%}", "real": f"{real[kind]:.0%}"}
+        for kind, share in sorted(judged.items(), key=lambda item: (item[1], item[0]))
+    ]
+
+
+def _words(evaluation: Evaluation) -> list[dict[str, str]]:
+    real = evaluation.real.words
+    return [
+        {"word": word, "judged": f"{share:.0%}", "real": f"{real[word]:.0%}"}
+        for word, share in evaluation.judged.words.items()
+    ]
+
+
+def _cases(evaluation: Evaluation, progress: Progress) -> Iterator[dict[str, Any]]:
+    """The first prompts with their sounds: real, judged, the bundle's, and of the base the row that adheres best."""
+    base = [row for row in evaluation.rows if row.name == "base"]
+    shown = [evaluation.real, evaluation.judged, *([evaluation.bundle] if evaluation.bundle else [])]
+    shown += [max(base, key=lambda row: row.adherence)] if base else []
+    count = min(len(row.sounds) for row in shown)
+    for number, case in enumerate(evaluation.cases[:count]):
+        progress("drawing the page", number, count)
+        yield {
+            "prompt": case.prompt,
+            "kind": case.facts.kind,
+            "sounds": [_sound(row, number, case.facts.kind, evaluation.rate) for row in shown],
+        }
+
+
+def _sound(row: Row, number: int, kind: str, rate: int) -> dict[str, Any]:
+    audio, heard_as = row.sounds[number], row.heard_as[number]
+    picture = audio_picture(audio, rate, "", "png", size=(4, 2.6), dpi=70)
+    return {
+        "name": row.label,
+        "heard_as": heard_as,
+        "right": heard_as == kind,
+        "audio": _data("audio/mpeg", _mp3(audio, rate)),
+        "picture": _data("image/png", picture),
+    }
+
+
+def _mp3(audio: np.ndarray, rate: int) -> bytes:
+    """Audio [channels, samples] as MP3: a tenth of a WAV, and every browser plays it."""
+    import soundfile
+
+    made = BytesIO()
+    soundfile.write(made, np.clip(audio.T, -1, 1), rate, format="MP3", subtype="MPEG_LAYER_III")
+    return made.getvalue()
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(content).decode('ascii')}"
+
+
+def plot_evaluation(path: Path, evaluation: Evaluation) -> None:
+    """Write the picture in the format that `path`'s ending names; OutputError when it cannot be written."""
+    try:
+        picture = evaluation_picture(evaluation, path.suffix.removeprefix("."))
+    except ValueError as error:
+        raise OutputError(f"cannot write the picture {path}: {error}; choose another --plot") from error
+    replace_file(path, picture)
+
+
+def evaluation_picture(evaluation: Evaluation, format: str) -> bytes:
+    """Adherence, Frechet distance and diversity over the steps; ValueError when matplotlib has no such format."""
+    require_plots()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.6), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 3)
+    steps = sorted({row.way.steps for row in evaluation.rows if row.way})
+    for axes, name in zip(panels, ("adherence", "frechet", "diversity")):
+        for label, rows in _lines(evaluation):
+            points = [(row.way.steps, getattr(row, name)) for row in rows if row.way and getattr(row, name) is not None]
+            if points:
+                axes.plot(*zip(*sorted(points)), "o-", label=label)
+        real = getattr(evaluation.real, name)
+        if real is not None:
+            axes.axhline(real, color="grey", linestyle="--", linewidth=1, label="real clips")
+        title = "Frechet distance" if name == "frechet" else name
+        axes.set(title=title, xlabel="steps", xscale="log", xticks=steps, xticklabels=[str(step) for step in steps])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+        axes.set_ylim(bottom=0)
+    panels[0].set_ylim(0, 1)
+    panels[0].legend(loc="lower right", fontsize="small")
+    picture = BytesIO()
+    figure.savefig(picture, format=format, metadata={"Date": None} if format == "svg" else None)
+    return picture.getvalue()
+
+
+def _lines(evaluation: Evaluation) -> Iterator[tuple[str, list[Row]]]:
+    """Rows that differ only in their steps, with what they share."""
+    named: dict[str, list[Row]] = {}
+    for row in evaluation.rows:
+        guidance = row.way.guidance if row.way else None
+        named.setdefault(row.name if guidance is None else f"{row.name}, guidance {guidance:g}", []).append(row)
+    yield from named.items()

@@ -1,0 +1,222 @@
+"""Plays prompts for the evaluation: many at a time through the fp32 network, one by one through a bundle.
+
+It knows samplers, not what the sounds are held against.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edge_export.checkpoint import Checkpoint
+from edge_export.errors import CheckpointError, GenerationError
+from edge_export.model.layers import SnakeBeta
+from edge_export.tokenizer_export import read_spiece
+from runtime_py.audio import samples_in
+from runtime_py.bundle import Bundle
+from runtime_py.generate import Request, bundle_programs, collect, encode_prompt, generate, kept_loaded, read_tokenizer
+from runtime_py.random import TorchRandom
+from runtime_py.sampler import Velocity, pingpong, sigmas
+
+TOGETHER, TOGETHER_ON_GPU = 4, 32
+"""Prompts in one batch of the dit, of each thread."""
+
+NO_PROMPT = ""
+"""What the base was given where its training dropped the caption: guidance leads away from it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One sound to make."""
+
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How to make it: in so many steps of ping-pong or, where `guidance` is given, of Euler (guidance 1 is none)."""
+
+    steps: int
+    guidance: float | None = None
+
+
+class Player(Protocol):
+    """Makes sounds."""
+
+    @property
+    def rate(self) -> int: ...
+    @property
+    def longest(self) -> float: ...
+    @property
+    def batch(self) -> int:
+        """How many it plays at once."""
+        ...
+
+    def play(self, asks: Sequence[Ask], way: Way, seconds: float) -> np.ndarray:
+        """float32 [asks, channels, samples] of `seconds`; GenerationError when a number is NaN."""
+        ...
+
+
+class SnakeInPlace(nn.Module):
+    """A snake's numbers, bit for bit, in one buffer where the network as published takes five: twice as fast here."""
+
+    alpha: Tensor
+    beta: Tensor
+
+    def __init__(self, published: SnakeBeta) -> None:
+        super().__init__()
+        self.register_buffer("alpha", published.alpha.exp()[None, :, None])
+        self.register_buffer("beta", published.beta.exp()[None, :, None] + 1e-9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.alpha).sin_().square_().div_(self.beta).add_(x)
+
+
+def snakes_in_place(module: nn.Module) -> nn.Module:
+    """`module` with its snakes replaced."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, SnakeBeta):
+                setattr(parent, name, SnakeInPlace(child))
+    return module
+
+
+class NetworkPlayer:
+    """The published network in float32, on a GPU where there is one. Equal seeds sound as with `edge-export run`.
+
+    On a CPU `threads` (all of torch's by default) play side by side, each alone on its own prompts: sharing out every
+    single layer costs more than it gives.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, threads: int | None = None, device: str | None = None) -> None:
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._config = checkpoint.config
+        self._tokenizer = read_spiece(checkpoint.spiece)
+        self._conditioner = checkpoint.conditioner().to(self._device)
+        self._dit = checkpoint.dit().to(self._device)
+        self._decoder = snakes_in_place(checkpoint.decoder()).to(self._device)
+        self._threads = (threads or torch.get_num_threads()) if self._device.type == "cpu" else 1
+        self.batch = (TOGETHER if self._device.type == "cpu" else TOGETHER_ON_GPU) * self._threads
+
+    @property
+    def rate(self) -> int:
+        return self._config.sample_rate
+
+    @property
+    def longest(self) -> float:
+        samples = self._config.latent_length * self._config.decoder.hop
+        return min(samples / self.rate, self._config.conditioner.seconds_max)
+
+    def play(self, asks: Sequence[Ask], way: Way, seconds: float) -> np.ndarray:
+        if self._threads == 1:
+            return self._play(asks, way, seconds)
+        share = -(-len(asks) // self._threads)
+        shares = [asks[start : start + share] for start in range(0, len(asks), share)]
+        with ThreadPoolExecutor(self._threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return np.concatenate(list(pool.map(lambda own: self._play(own, way, seconds), shares)))
+
+    @torch.inference_mode()
+    def _play(self, asks: Sequence[Ask], way: Way, seconds: float) -> np.ndarray:
+        velocity = self._velocity([ask.prompt for ask in asks], seconds, way.guidance)
+        noise = _noise([ask.seed for ask in asks], self._config.latent_shape)
+        if way.guidance is None:
+            *_, last = pingpong(velocity, noise, sigmas(way.steps))
+            latent = last.clean
+        else:
+            latent = euler(velocity, next(noise), way.steps)
+        audio = np.stack([self._decode(clean) for clean in latent])[..., : samples_in(seconds, self.rate)]
+        if not np.isfinite(audio).all():
+            raise GenerationError("the network made NaN or infinity; the checkpoint is not sound")
+        return audio
+
+    def _condition(self, prompts: Sequence[str], seconds: float) -> tuple[Tensor, Tensor]:
+        """What the blocks attend to, and the global condition."""
+        encoded = [self._tokenizer.encode_prompt(prompt, self._config.conditioner.tokens) for prompt in prompts]
+        ids, mask = (
+            torch.from_numpy(np.stack([getattr(prompt, name) for prompt in encoded])).to(self._device)
+            for name in ("ids", "mask")
+        )
+        cross, total = self._conditioner(ids, mask, torch.full((len(prompts),), seconds, device=self._device))
+        return self._dit.to_cond_embed(cross), total
+
+    def _velocity(self, prompts: Sequence[str], seconds: float, guidance: float | None) -> Velocity:
+        """v of (latent, sigma); with guidance w it is v0 + w (v1 - v0), v0 without the prompt (arXiv 2207.12598)."""
+        weight = 1.0 if guidance is None else guidance
+        guided = weight != 1
+        context, total = self._condition([*prompts, *([NO_PROMPT] * len(prompts) if guided else [])], seconds)
+
+        def velocity(latent: np.ndarray, sigma: np.float32) -> np.ndarray:
+            x = torch.from_numpy(latent).to(self._device)
+            x = torch.cat([x, x]) if guided else x
+            moving = self._dit.velocity(x, torch.full((len(x),), float(sigma), device=self._device), context, total)
+            if guided:
+                prompted, free = moving.chunk(2)
+                moving = free + weight * (prompted - free)
+            return moving.cpu().numpy()
+
+        return velocity
+
+    def _decode(self, latent: np.ndarray) -> np.ndarray:
+        """One clip at a time: a batch's activations would leave the caches."""
+        return self._decoder(torch.from_numpy(latent)[None].to(self._device))[0].cpu().numpy()
+
+
+class BundlePlayer:
+    """A bundle's own programs, kept loaded, one clip after another."""
+
+    batch = 1
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._manifest = bundle.manifest
+        self._programs = kept_loaded(bundle_programs(bundle))
+        self._tokenizer = read_tokenizer(bundle)
+
+    @property
+    def rate(self) -> int:
+        return self._manifest.audio.sample_rate
+
+    @property
+    def longest(self) -> float:
+        return self._manifest.seconds_limit
+
+    def play(self, asks: Sequence[Ask], way: Way, seconds: float) -> np.ndarray:
+        made = []
+        for ask in asks:
+            request = Request(prompt=ask.prompt, seconds=seconds, seed=ask.seed, steps=way.steps)
+            encoded = encode_prompt(self._tokenizer, request, self._manifest)
+            made.append(collect(generate(self._manifest, self._programs, request, encoded)).audio)
+        return np.stack(made)
+
+
+def euler(velocity: Velocity, noise: np.ndarray, steps: int) -> np.ndarray:
+    """From noise at sigma 1 to a clean latent at 0 along dx/dsigma = v, in `steps` equal steps (arXiv 2209.03003, 2.1).
+
+    Raises:
+        GenerationError: the velocity is NaN or infinite.
+    """
+    latent = noise
+    for sigma, following in pairwise(np.linspace(1, 0, steps + 1, dtype=np.float32)):
+        moving = velocity(latent, sigma)
+        if not np.isfinite(moving).all():
+            raise GenerationError(f"the dit returned NaN or infinity at sigma {sigma:g}; the checkpoint is not sound")
+        latent = latent + (following - sigma) * moving
+    return latent
+
+
+def _noise(seeds: Sequence[int], shape: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Draws of [seeds, channels, length]: each row what its seed alone would give."""
+    randoms = [TorchRandom(seed) for seed in seeds]
+    while True:
+        yield np.concatenate([random.randn(1, *shape) for random in randoms])
+
+
+def check_rate(player: Player, rate: int, what: str) -> None:
+    """CheckpointError when a player's sample rate is not the judge's."""
+    if player.rate != rate:
+        raise CheckpointError(f"{what} plays at {player.rate} Hz, the judge hears {rate} Hz; evaluate another model")
