@@ -24,7 +24,7 @@ from post_training.config import HOP
 from post_training.network import LATENT_CHANNELS, Autoencoder
 from post_training.text import EMPTY, tokenize
 
-ENCODED_AT_ONCE = 16
+ENCODED_AT_ONCE, ON_GPU = 2, 16
 SCALE_FILE = "scale.json"
 
 
@@ -49,9 +49,15 @@ class Batch(NamedTuple):
 
 @torch.no_grad()
 def encode_clips(
-    folder: Path, clips: Clips, autoencoder: Autoencoder, device: torch.device, progress: Progress = silent
+    folder: Path,
+    clips: Clips,
+    autoencoder: Autoencoder,
+    device: torch.device,
+    progress: Progress = silent,
+    *,
+    compiled: bool = False,
 ) -> Latents:
-    """Encode what `folder` does not hold yet, shard by shard, and open it.
+    """Encode what `folder` does not hold yet, shard by shard, and open it; `compiled` is several times as fast.
 
     Raises:
         UsageError: `folder` holds latents of another autoencoder or of other clips.
@@ -59,6 +65,8 @@ def encode_clips(
     """
     autoencoder = autoencoder.to(device)
     origin = _fingerprint(autoencoder)
+    if compiled:
+        autoencoder.encoder.compile()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -66,16 +74,17 @@ def encode_clips(
     for done, indices in enumerate(clips.plan.shards(), start=1):
         path = _shard_path(folder, indices.start)
         if not path.exists():
-            means = torch.cat([_encode(autoencoder, clips, some, device) for some in _groups(indices)])
+            means = torch.cat([_encode(autoencoder, clips, some, device) for some in _groups(indices, device)])
             about = json.dumps({"autoencoder": origin, "captions": _captions(clips, indices)})
             write_whole(path, save({"means": means}, {ABOUT: about}))
         progress("latents", min(done * clips.plan.data.shard, len(clips)), len(clips))
     return _open(folder, clips, origin)
 
 
-def _groups(indices: range) -> Iterator[range]:
-    for start in range(indices.start, indices.stop, ENCODED_AT_ONCE):
-        yield range(start, min(start + ENCODED_AT_ONCE, indices.stop))
+def _groups(indices: range, device: torch.device) -> Iterator[range]:
+    size = ON_GPU if device.type == "cuda" else ENCODED_AT_ONCE
+    for start in range(indices.start, indices.stop, size):
+        yield range(start, min(start + size, indices.stop))
 
 
 def _encode(autoencoder: Autoencoder, clips: Clips, indices: range, device: torch.device) -> Tensor:

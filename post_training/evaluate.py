@@ -35,6 +35,9 @@ def evaluate(
     ] = None,
     base_steps: Annotated[str, typer.Option(metavar="N,...", help="Steps to play the base with.")] = "8,25,50,100",
     guidance: Annotated[str, typer.Option(metavar="W,...", help="Guidance of the base; 1 is none.")] = "1,4",
+    autoencoder: Annotated[
+        bool, typer.Option("--autoencoder", help="Put the prompts' real clips through the autoencoder, too.")
+    ] = False,
     seeds: Annotated[int, typer.Option(metavar="N", help="Sounds of one prompt to measure diversity among.")] = 4,
     diverse: Annotated[int, typer.Option(metavar="N", help="Prompts to measure diversity with.")] = 25,
     references: Annotated[
@@ -77,6 +80,7 @@ def evaluate(
         judge=judge or PACKAGED,
         heard=HEARD if report is not None else 0,
         workers=workers,
+        autoencoder=autoencoder,
     )
     found.check_request(request)
     with _progress() as heard:
@@ -102,7 +106,7 @@ def evaluation_table(evaluation: "Evaluation") -> "Table":
         *COLUMNS,
         right=COLUMNS,
     )
-    for row in (evaluation.real, *evaluation.rows):
+    for row in evaluation.shown:
         made.add_row(row.label, *cells(row))
     return made
 
@@ -133,6 +137,11 @@ def remarks(evaluation: "Evaluation") -> list[str]:
     lost = [f"{kind} {share:.0%}" for kind, share in weakest if share < 1]
     if lost:
         lines.append(f"Weakest kinds at {evaluation.judged.label}: {', '.join(lost)}.")
+    if evaluation.autoencoder is not None:
+        lines.append(
+            f"Real clips, encoded and decoded, are off by {evaluation.autoencoder.log_mel_db:.2f} dB of log-mel level; "
+            f"their SI-SDR is {evaluation.autoencoder.si_sdr_db:.1f} dB."
+        )
     if evaluation.bundle is not None:
         cost = difference(evaluation.bundle, evaluation.judged)
         growth = cost["frechet_growth"]

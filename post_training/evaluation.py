@@ -6,7 +6,7 @@ It finds the figures, and knows neither how a model was trained nor how figures 
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,8 @@ from edge_export.progress import Progress, silent
 from post_training import measures
 from post_training.classifier import PACKAGED, Clip, Draw, Facts, Judge, in_workers, levels_of, load_judge, tell
 from post_training.measures import Gaussian
-from post_training.play import Ask, BundlePlayer, NetworkPlayer, Player, Way, check_rate
+from post_training.play import Ask, AutoencoderPlayer, BundlePlayer, NetworkPlayer, Player, Way, check_rate
+from runtime_py.metrics import log_mel_distance
 
 BUILT_IN = "built-in"
 CLIP_SECONDS = 7.43
@@ -50,6 +51,7 @@ class EvaluationRequest:
 
     prompts: held-out prompts to play. seeds: sounds of each of the first `diverse` prompts, to compare among
     themselves. references: real clips that the Frechet distance is taken to. heard: prompts whose audio is kept.
+    autoencoder: whether the prompts' real clips are put through encoder and decoder too.
     """
 
     checkpoint: Path | None = None
@@ -65,6 +67,7 @@ class EvaluationRequest:
     judge: Path = PACKAGED
     heard: int = 0
     workers: int = 2
+    autoencoder: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,7 @@ class Row:
     adherence: share of prompts whose kind the judge hears. frechet: distance to real clips. diversity: None where
     each prompt was heard once. shares: by name, of those checks the share that holds, None where nothing is stated.
     by_kind: adherence of each kind. seconds: to make one sound, None for real ones. sounds: those kept, by prompt.
+    log_mel_db, si_sdr_db: means over clips that were encoded and decoded, None for all others.
     """
 
     name: str
@@ -112,6 +116,8 @@ class Row:
     by_kind: dict[str, float]
     heard_as: tuple[str, ...]
     seconds: float | None = None
+    log_mel_db: float | None = None
+    si_sdr_db: float | None = None
     sounds: tuple[np.ndarray, ...] = field(default=(), repr=False)
 
     @property
@@ -137,6 +143,12 @@ class Evaluation:
     rows: tuple[Row, ...]
     judged: Row
     bundle: Row | None
+    autoencoder: Row | None
+
+    @property
+    def shown(self) -> tuple[Row, ...]:
+        """All rows, as a table has them."""
+        return (self.real, *([self.autoencoder] if self.autoencoder else []), *self.rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +187,9 @@ def evaluate(request: EvaluationRequest, sounds: Sounds, progress: Progress = si
     opinion = judge.listen([clip.levels for _, clip in others])
     reference = measures.gaussian(opinion.embeddings)
     rows = [_row(entry, request, cases, judge, reference, seconds, progress) for entry in plan]
+    decoded = None
+    if request.autoencoder:
+        decoded = _through_autoencoder(checkpoint, request, sounds, cases, judge, reference, seconds, progress)
     real = _figures("real clips", None, cases, own, judge, reference)
     right = [kind == case.facts.kind for kind, (case, _) in zip(opinion.kinds, others)]
     accuracy = (real.adherence * len(cases) + sum(right)) / (len(cases) + len(others))
@@ -191,6 +206,7 @@ def evaluate(request: EvaluationRequest, sounds: Sounds, progress: Progress = si
         rows=tuple(rows),
         judged=judged,
         bundle=next((row for row in rows if row.name == "bundle"), None),
+        autoencoder=decoded,
     )
 
 
@@ -355,6 +371,32 @@ def _row(
     return _figures(entry.name, entry.way, cases, made, judge, reference, groups=extra, seconds=spent / len(numbers))
 
 
+def _through_autoencoder(
+    checkpoint: Checkpoint,
+    request: EvaluationRequest,
+    sounds: Sounds,
+    cases: Sequence[Case],
+    judge: Judge,
+    reference: Gaussian,
+    seconds: float,
+    progress: Progress,
+) -> Row:
+    """The prompts' own clips, encoded and decoded: what the best of generators could reach."""
+    player, what = AutoencoderPlayer(checkpoint), "encoding and decoding"
+    made: list[Measured] = []
+    distances: list[tuple[float, float]] = []
+    for number, case in enumerate(cases):
+        tell(progress, what, number, len(cases))
+        real = sounds.draw(EVALUATION_SEEDS + number, seconds=seconds, held_out=True).audio
+        audio = player.play(real)
+        distances.append((log_mel_distance(real, audio, sounds.RATE), measures.si_sdr_db(real, audio)))
+        made.append(measure(audio, sounds.RATE, case, judge.medians, keep=number < request.heard))
+    tell(progress, what, len(cases), len(cases))
+    log_mel_db, si_sdr_db = (float(np.mean(values)) for values in zip(*distances))
+    row = _figures("autoencoder", None, cases, made, judge, reference)
+    return replace(row, log_mel_db=log_mel_db, si_sdr_db=si_sdr_db)
+
+
 def _places(numbers: Sequence[int], number: int, start: int) -> list[int]:
     return [place for place in range(start, len(numbers)) if numbers[place] == number]
 
@@ -422,8 +464,13 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
         "classifier_accuracy": evaluation.classifier_accuracy,
         **judged.shares,
         "by_kind": judged.by_kind,
-        "rows": [row_record(row) for row in (evaluation.real, *evaluation.rows)],
+        "rows": [row_record(row) for row in evaluation.shown],
     }
+    if evaluation.autoencoder is not None:
+        record["autoencoder"] = row_record(evaluation.autoencoder) | {
+            "log_mel_db": evaluation.autoencoder.log_mel_db,
+            "si_sdr_db": evaluation.autoencoder.si_sdr_db,
+        }
     if evaluation.bundle is not None:
         record["bundle"] = row_record(evaluation.bundle) | difference(evaluation.bundle, judged)
     return record

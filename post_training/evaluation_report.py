@@ -50,7 +50,7 @@ def report_html(evaluation: Evaluation, progress: Progress = silent) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    rows = (evaluation.real, *evaluation.rows)
+    rows = evaluation.shown
     return page.get_template("evaluation.html.j2").render(
         title=f"{evaluation.checkpoint}: {len(evaluation.cases)} held-out prompts",
         remarks=remarks(evaluation),
@@ -84,7 +84,8 @@ def _words(evaluation: Evaluation) -> list[dict[str, str]]:
 def _cases(evaluation: Evaluation, progress: Progress) -> Iterator[dict[str, Any]]:
     """The first prompts with their sounds: real, judged, the bundle's, and of the base the row that adheres best."""
     base = [row for row in evaluation.rows if row.name == "base"]
-    shown = [evaluation.real, evaluation.judged, *([evaluation.bundle] if evaluation.bundle else [])]
+    shown = [evaluation.real, *([evaluation.autoencoder] if evaluation.autoencoder else []), evaluation.judged]
+    shown += [*([evaluation.bundle] if evaluation.bundle else [])]
     shown += [max(base, key=lambda row: row.adherence)] if base else []
     count = min(len(row.sounds) for row in shown)
     for number, case in enumerate(evaluation.cases[:count]):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from edge_export.errors import CheckpointError, GenerationError, UsageError
 from edge_export.staging import output_error
+from post_training.allocator import keep_freed_memory
 from post_training.clips import write_whole
 from post_training.config import Config, StageSettings
 from runtime_py.errors import first_line
@@ -136,6 +137,8 @@ def make_accelerator() -> "Accelerator":
     if on_gpu:
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
+    else:
+        keep_freed_memory()
     return Accelerator(mixed_precision="bf16" if on_gpu else "no", cpu=not on_gpu)
 
 

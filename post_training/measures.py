@@ -174,6 +174,18 @@ def _width(audio: np.ndarray) -> float:
     return 1 - float((left * right).mean()) / norm if norm > SILENCE else 0.0
 
 
+def si_sdr_db(real: np.ndarray, made: np.ndarray) -> float:
+    """Scale-invariant SDR: 10 log10(|a s|^2 / |a s - s'|^2), a = <s', s> / |s|^2 (arXiv 1811.02508, equation 3).
+
+    Of float32 [channels, samples] each; phases count, so that noise of the same colour is far below 0 dB.
+    """
+    real, made = real.astype(np.float64).ravel(), made.astype(np.float64).ravel()
+    tiny = np.finfo(np.float64).tiny
+    kept = real * (made @ real) / max(float(real @ real), tiny)
+    error = kept - made
+    return float(10 * np.log10(max(float(kept @ kept), tiny) / max(float(error @ error), tiny)))
+
+
 def onset_envelope(heard: Spectrum) -> np.ndarray:
     """How much louder each frame is than the one before it, in dB over all bands, float64 [frames].
 

@@ -17,6 +17,7 @@ from edge_export.checkpoint import Checkpoint
 from edge_export.errors import CheckpointError, GenerationError
 from edge_export.model.layers import SnakeBeta
 from edge_export.tokenizer_export import read_spiece
+from post_training.allocator import keep_freed_memory
 from runtime_py.audio import samples_in
 from runtime_py.bundle import Bundle
 from runtime_py.generate import Request, bundle_programs, collect, encode_prompt, generate, kept_loaded, read_tokenizer
@@ -102,6 +103,8 @@ class NetworkPlayer:
         self._dit = checkpoint.dit().to(self._device)
         self._decoder = snakes_in_place(checkpoint.decoder()).to(self._device)
         self._threads = (threads or torch.get_num_threads()) if self._device.type == "cpu" else 1
+        if self._device.type == "cpu":
+            keep_freed_memory()
         self.batch = (TOGETHER if self._device.type == "cpu" else TOGETHER_ON_GPU) * self._threads
 
     @property
@@ -165,6 +168,24 @@ class NetworkPlayer:
     def _decode(self, latent: np.ndarray) -> np.ndarray:
         """One clip at a time: a batch's activations would leave the caches."""
         return self._decoder(torch.from_numpy(latent)[None].to(self._device))[0].cpu().numpy()
+
+
+class AutoencoderPlayer:
+    """Real clips, encoded to the mean of their latents and decoded again, in float32."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        keep_freed_memory()
+        self._hop = checkpoint.config.decoder.hop
+        self._encoder, self._decoder = checkpoint.encoder(), snakes_in_place(checkpoint.decoder())
+
+    @torch.inference_mode()
+    def play(self, audio: np.ndarray) -> np.ndarray:
+        """float32 [channels, samples] of `audio`, shaped so; silence fills its last latent."""
+        samples = audio.shape[1]
+        padded = np.pad(audio, ((0, 0), (0, -samples % self._hop))).astype(np.float32)
+        mean, _ = self._encoder(torch.from_numpy(padded)[None])
+        made: np.ndarray = self._decoder(mean)[0, :, :samples].numpy()
+        return made
 
 
 class BundlePlayer:

@@ -67,7 +67,14 @@ class Run:
     def latents(self) -> Latents:
         encoder = load_autoencoder(self.stage_folder(autoencoder.NAME), self.config.network)
         with self.accelerator.main_process_first():
-            return encode_clips(self.folder / "latents", self.clips, encoder, self.accelerator.device, self.progress)
+            return encode_clips(
+                self.folder / "latents",
+                self.clips,
+                encoder,
+                self.accelerator.device,
+                self.progress,
+                compiled=self.config.autoencoder.compile,
+            )
 
     @cached_property
     def spiece(self) -> bytes:

@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,9 @@ import pytest
 from edge_export import cli
 from runtime_py.bundle import Bundle
 from runtime_py.manifest import dump_manifest, load_manifest
+from tests.shared import Result
 
 NO_SKIP = bool(os.environ.get("EDGE_EXPORT_NO_SKIP"))
-
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line of error, and the proof that it is one and no traceback."""
-        lines = [line for line in self.err.splitlines() if line.startswith("edge-export: error: ")]
-        assert len(lines) == 1, self.err
-        assert "Traceback" not in self.err
-        return lines[0]
 
 
 @pytest.fixture
@@ -47,7 +32,7 @@ def edge_export(monkeypatch, capfd) -> Callable[..., Result]:
         except SystemExit as leaving:
             code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         captured = capfd.readouterr()
-        return Result(code=code, out=captured.out, err=captured.err)
+        return Result(program="edge-export", code=code, out=captured.out, err=captured.err)
 
     return run
 

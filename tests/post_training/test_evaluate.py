@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from post_training.classifier import ClassifierConfig, train_classifier
 from post_training.evaluation import Case, EvaluationRequest, check_request, measure
 from post_training.play import Ask, Way
 from tests.post_training import standin
+from tests.shared import Result
 
 EVIL = 'rain <script>document.title="owned"</script> & "wind"'
 
@@ -97,6 +98,16 @@ def test_who_plays_the_real_thing_adheres_and_who_plays_another_kind_does_not(re
     assert len(found.cases) == 12 and found.references == 24
 
 
+def test_clips_through_an_autoencoder_that_loses_nothing(request_of, monkeypatch):
+    monkeypatch.setattr(evaluation, "AutoencoderPlayer", lambda _: SimpleNamespace(play=lambda audio: 0.5 * audio))
+    found = request_of(Echo(), autoencoder=True)
+    decoded, real = found.autoencoder, found.real
+    assert found.shown == (real, decoded, *found.rows)
+    assert decoded.adherence == real.adherence and decoded.way is None
+    assert 1 < decoded.log_mel_db <= 6.03 and decoded.si_sdr_db > 100  # half as loud, but for what is silent
+    assert real.log_mel_db is None and request_of(Echo()).autoencoder is None
+
+
 def test_each_prompt_is_played_once_and_the_first_ones_again(request_of):
     player = Echo()
     request_of(player)
@@ -147,13 +158,6 @@ def test_a_judge_of_other_kinds(judge, oracle):
         evaluation.evaluate(EvaluationRequest(judge=judge, checkpoint=oracle), sounds)
 
 
-@dataclass
-class Result:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def run(judge, monkeypatch, capfd):
     monkeypatch.setattr(evaluation, "the_sounds", lambda: standin)
@@ -167,7 +171,7 @@ def run(judge, monkeypatch, capfd):
         except SystemExit as leaving:
             code = int(leaving.code or 0)
         captured = capfd.readouterr()
-        return Result(code, captured.out, captured.err)
+        return Result("python -m post_training.evaluate", code, captured.out, captured.err)
 
     return call
 
@@ -203,6 +207,7 @@ def test_a_table_a_page_and_a_picture(run, oracle, tmp_path):
         "1,2",
         "--guidance",
         "3",
+        "--autoencoder",
         "--report",
         page,
         "--plot",
@@ -212,7 +217,8 @@ def test_a_table_a_page_and_a_picture(run, oracle, tmp_path):
     assert "base, 2 steps, guidance 3" in made.out and "real clips" in made.out
     assert picture.read_bytes()[:4] == b"\x89PNG"
     text = page.read_text()
-    assert text.count("<audio") == 3 * 3 and "http" not in text.replace("http-equiv", "").replace(
+    assert "are off by" in made.out and "autoencoder" in made.out
+    assert text.count("<audio") == 3 * 4 and "http" not in text.replace("http-equiv", "").replace(
         "http://www.w3.org", ""
     )
 

@@ -252,3 +252,12 @@ def test_diversity_is_the_mean_distance_of_pairs():
     # pairs at 90, 90 and 180 degrees: (1 + 1 + 2) / 3
     assert measures.diversity(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])) == pytest.approx(4 / 3)
     assert measures.diversity(np.ones((1, 3))) == 0.0
+
+
+def test_si_sdr_by_hand():
+    real = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
+    # a = 1 / 2; the kept part has power 1/2, the error 1/2
+    assert measures.si_sdr_db(real, np.array([[1.0, 0.0], [0.0, 0.0]])) == pytest.approx(0.0, abs=1e-9)
+    assert measures.si_sdr_db(real, -3 * real) > 200
+    assert measures.si_sdr_db(real, np.zeros((2, 2))) == pytest.approx(0.0)
+    assert measures.si_sdr_db(real, np.array([[0.0, 1.0], [1.0, 0.0]])) < -200

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +18,10 @@ from runtime_py.bundle import open_bundle
 from runtime_py.golden import read_golden
 from runtime_py.manifest import TargetSpec
 from runtime_py.record import read_record
+from tests.shared import Result
 
 ROOT = Path(__file__).parents[2]
 PROMPT = "warm arpeggios on house beats"
-
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line of error, and the proof that it is one and no traceback."""
-        lines = [line for line in self.err.splitlines() if line.startswith("runtime_py: error: ")]
-        assert len(lines) == 1, self.err
-        assert "Traceback" not in self.err
-        return lines[0]
 
 
 @pytest.fixture
@@ -45,7 +31,7 @@ def played():
     def run(*words: object) -> Result:
         argv = [sys.executable, "-m", "runtime_py", *map(str, words)]
         done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
-        return Result(code=done.returncode, out=done.stdout, err=done.stderr)
+        return Result(program="runtime_py", code=done.returncode, out=done.stdout, err=done.stderr)
 
     return run
 
@@ -57,7 +43,7 @@ def refused(capsys):
     def run(*words: object) -> Result:
         code = command.main([str(word) for word in words])
         captured = capsys.readouterr()
-        return Result(code=code, out=captured.out, err=captured.err)
+        return Result(program="runtime_py", code=code, out=captured.out, err=captured.err)
 
     return run
 

@@ -33,6 +33,7 @@ from runtime_py.manifest import (
     parse_manifest,
     sealed,
 )
+from tests.shared import replaced
 
 HASH = "0123456789abcdef" * 4
 
@@ -85,16 +86,7 @@ MANIFEST = Manifest(
 
 def altered(path: str, value: Any) -> str:
     """The manifest's JSON with the value at a dotted path replaced; "..." as value deletes the key."""
-    document = json.loads(dump_manifest(MANIFEST))
-    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
-    place = document
-    for part in parents:
-        place = place[part]
-    if value is ...:
-        del place[last]
-    else:
-        place[last] = value
-    return resealed(document)
+    return resealed(replaced(json.loads(dump_manifest(MANIFEST)), path, value))
 
 
 def resealed(document: dict) -> str:

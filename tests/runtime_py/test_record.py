@@ -25,6 +25,7 @@ from runtime_py.record import (
     read_record,
     unsound,
 )
+from tests.shared import replaced
 
 RECORD = Record(
     facts=Facts(
@@ -57,16 +58,7 @@ RECORD = Record(
 
 def altered(path: str, value: object) -> str:
     """The record's JSON with the value at a dotted path replaced; ... deletes it."""
-    document = json.loads(dump_record(RECORD))
-    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
-    place = document
-    for part in parents:
-        place = place[part]
-    if value is ...:
-        del place[last]
-    else:
-        place[last] = value
-    return json.dumps(document)
+    return json.dumps(replaced(json.loads(dump_record(RECORD)), path, value))
 
 
 def test_a_record_is_read_as_it_was_written():
