@@ -18,6 +18,7 @@ DOCUMENT = ROOT / "docs" / "published-size.md"
 PICTURE = ROOT / "docs" / "published-size.png"
 MODEL_RESULTS = RESULTS.with_name("model.json")
 MODEL = ROOT / "docs" / "model.md"
+CARD = ROOT / "edge_export" / "small_model" / "README.md"
 MODEL_PICTURE, MODEL_PAGE = MODEL.with_suffix(".png"), MODEL.with_suffix(".html")
 BEGIN, END = "<!-- written by `make bench`: begin -->", "<!-- end -->"
 MODEL_BEGIN = "<!-- written by `python -m benchmarks.model`: begin -->"
@@ -37,8 +38,9 @@ def write_documents(results: Record) -> None:
 
 
 def write_model(results: Record) -> None:
-    """docs/model.md: how well the project's own model plays."""
-    replace_block(MODEL, model(results), MODEL_BEGIN)
+    """docs/model.md and the model card: how well the project's own model plays."""
+    for path in (MODEL, CARD):
+        replace_block(path, model(results), MODEL_BEGIN)
 
 
 def model(results: Record) -> list[str]:

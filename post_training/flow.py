@@ -23,7 +23,7 @@ SETTINGS = ("data", "network", "autoencoder", "flow")
 
 
 def noised(clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-    """x_t = (1 - t) x_0 + t noise (arXiv 2505.08175, section 2; 2209.03003). times [batch], 0 is clean."""
+    """x_t = (1 - t) x_0 + t noise (arXiv 2505.08175; 2209.03003). times [batch], 0 is clean."""
     t = times[:, None, None]
     return (1 - t) * clean + t * noise
 
@@ -34,7 +34,7 @@ def denoised(latent: Tensor, velocity: Tensor, times: Tensor) -> Tensor:
 
 
 def flow_loss(velocity: Tensor, clean: Tensor, noise: Tensor) -> Tensor:
-    """mean of |v - (noise - x_0)|^2 (arXiv 2505.08175, equation 1; 2209.03003, equation 1)."""
+    """mean of |v - (noise - x_0)|^2 (arXiv 2505.08175; 2209.03003, equation 1)."""
     return (velocity - (noise - clean)).square().mean()
 
 
@@ -45,7 +45,7 @@ def logit_normal(batch: int, device: torch.device) -> Tensor:
 
 def logsnr_uniform(batch: int, bounds: tuple[float, float], device: torch.device) -> Tensor:
     """sigmoid(-logSNR) for logSNR uniform within `bounds`, logSNR being log((1 - t) / t) as the published sampler
-    counts it: half of the logarithm of the ratio of powers (arXiv 2505.08175, section 3.4; runtime_py.sampler).
+    counts it: half of the logarithm of the ratio of powers (arXiv 2505.08175; runtime_py.sampler).
     """
     low, high = bounds
     return torch.sigmoid(-(low + (high - low) * torch.rand(batch, device=device)))

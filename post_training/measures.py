@@ -180,7 +180,7 @@ def si_sdr_db(real: np.ndarray, made: np.ndarray) -> float:
     Of float32 [channels, samples] each; phases count, so that noise of the same colour is far below 0 dB.
     """
     real, made = real.astype(np.float64).ravel(), made.astype(np.float64).ravel()
-    tiny = np.finfo(np.float64).tiny
+    tiny = 1e-30
     kept = real * (made @ real) / max(float(real @ real), tiny)
     error = kept - made
     return float(10 * np.log10(max(float(kept @ kept), tiny) / max(float(error @ error), tiny)))
@@ -349,7 +349,7 @@ def _root(covariance: np.ndarray) -> np.ndarray:
 def diversity(embeddings: np.ndarray) -> float:
     """Mean cosine distance, 0 to 2, of all pairs of one prompt's embeddings [seeds, dim]; 0 for one seed.
 
-    The idea of the CLAP Conditional Diversity Score of arXiv 2505.08175, section 4, in another embedding.
+    The idea of the CLAP Conditional Diversity Score of arXiv 2505.08175, in another embedding.
     """
     count = len(embeddings)
     if count < 2:

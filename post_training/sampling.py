@@ -41,7 +41,7 @@ def euler(velocity: Velocity, noise: Tensor, times: Tensor) -> Tensor:
 
 @torch.no_grad()
 def pingpong(velocity: Velocity, noise: Callable[[], Tensor], steps: int) -> Tensor:
-    """clean = x - sigma v; x = (1 - next) clean + next noise (arXiv 2505.08175, section 3.4), as the runtime does it.
+    """clean = x - sigma v; x = (1 - next) clean + next noise (arXiv 2505.08175), as the runtime does it.
 
     `noise` is called once to start and once after each step but the last.
     """

@@ -21,10 +21,9 @@ from pathlib import Path
 from edge_export.device import process, sdk
 from edge_export.device.place import Parcel, PlaceKind
 from edge_export.device.runner import HERE, Runner
-from edge_export.device.store import one_writer, store
+from edge_export.device.store import fetched, one_writer, store
 from edge_export.errors import DeviceError, FetchError, MissingDependency
 from edge_export.progress import Progress, silent
-from edge_export.staging import staged_folder
 from runtime_py import strict_json
 from runtime_py.bundle import sha256_of
 
@@ -95,13 +94,9 @@ def fetch_arm_python(progress: Progress = silent) -> ArmPython:
         DeviceError: a package is damaged or unsafe.
     """
     version = installed_version()
-    folder = _folder(version)
-    with one_writer(f"litert-{version}"):
-        found = _read(folder, version)
-        if found is not None:
-            return found
-        shutil.rmtree(folder, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix="edge-export-") as scratch, staged_folder(folder) as partial:
+
+    def make(partial: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="edge-export-") as scratch:
             debs = download_debs(Path(scratch), progress)
             wheels = download_wheels(version, Path(scratch), progress)
             unpack_debs(debs, Path(scratch, "debian"), partial)
@@ -112,8 +107,9 @@ def fetch_arm_python(progress: Progress = silent) -> ArmPython:
                 "fetched": {path.name: sha256_of(path) for path in (*debs, *wheels)},
                 "files": {path.relative_to(partial).as_posix(): sha256_of(path) for path in _files(partial)},
             }
-            (partial / RECORD_FILE).write_text(json.dumps(record, indent=2), encoding="utf-8")
-        found = _read(folder, version)
+        (partial / RECORD_FILE).write_text(json.dumps(record, indent=2), encoding="utf-8")
+
+    found = fetched(_folder(version), f"litert-{version}", lambda folder: _read(folder, version), make)
     if found is None:
         raise DeviceError(f"the packages for Arm hold no Python {PYTHON} with LiteRT {version}; use another version")
     return found

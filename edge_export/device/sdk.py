@@ -19,10 +19,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from edge_export.device import process
-from edge_export.device.store import one_writer, store
+from edge_export.device.store import fetched, store
 from edge_export.errors import DeviceError, FetchError, MissingDependency
 from edge_export.progress import Progress, silent
-from edge_export.staging import staged_folder
 from runtime_py import strict_json
 from runtime_py.bundle import sha256_of
 
@@ -91,24 +90,20 @@ def fetch_arm_sdk(progress: Progress = silent) -> Sdk:
         DeviceError: the wheel is unsafe, or not what it should be.
     """
     version = installed_version()
-    folder = _arm_folder(version)
-    with one_writer(f"sdk-{version}"):
-        found = _read(folder, version)
-        if found is not None:
-            return found
-        shutil.rmtree(folder, ignore_errors=True)
+
+    def make(partial: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="edge-export-") as scratch:
             wheel = download(version, Path(scratch), progress)
-            with staged_folder(folder) as partial:
-                unpack(wheel, partial, progress)
-                record = {
-                    "version": version,
-                    "wheel": wheel.name,
-                    "wheel_sha256": sha256_of(wheel),
-                    "files": _hashes(partial, partial / PACKAGE),
-                }
-                (partial / RECORD_FILE).write_text(json.dumps(record, indent=2), encoding="utf-8")
-        found = _read(folder, version)
+            unpack(wheel, partial, progress)
+            record = {
+                "version": version,
+                "wheel": wheel.name,
+                "wheel_sha256": sha256_of(wheel),
+                "files": _hashes(partial, partial / PACKAGE),
+            }
+        (partial / RECORD_FILE).write_text(json.dumps(record, indent=2), encoding="utf-8")
+
+    found = fetched(_arm_folder(version), f"sdk-{version}", lambda folder: _read(folder, version), make)
     if found is None:
         raise DeviceError(f"the Arm wheel of executorch {version} holds no libexecutorch.so; use another version")
     return found

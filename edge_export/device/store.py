@@ -5,11 +5,16 @@ It knows places on the disk, not what they hold.
 
 import fcntl
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from edge_export.errors import OutputError, UsageError
+from edge_export.staging import staged_folder
+
+Found = TypeVar("Found")
 
 
 def store(*below: str) -> Path:
@@ -39,3 +44,23 @@ def one_writer(name: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def fetched(
+    folder: Path, name: str, read: Callable[[Path], Found | None], make: Callable[[Path], None]
+) -> Found | None:
+    """What `read` finds in `folder`, which `make` fills as a whole when it finds nothing; None if not even then.
+
+    One process at a time under `name`. What was damaged is replaced.
+
+    Raises:
+        OutputError: the cache cannot be written; and whatever `make` raises, which leaves nothing behind.
+    """
+    with one_writer(name):
+        found = read(folder)
+        if found is not None:
+            return found
+        shutil.rmtree(folder, ignore_errors=True)
+        with staged_folder(folder) as partial:
+            make(partial)
+        return read(folder)

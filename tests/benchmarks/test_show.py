@@ -7,6 +7,7 @@ import pytest
 from benchmarks.published import portable
 from benchmarks.show import (
     BEGIN,
+    CARD,
     DOCUMENT,
     END,
     FASTER,
@@ -48,9 +49,10 @@ def test_the_tables_are_those_of_the_measurements(path, write):
 
 
 @pytest.mark.skipif(not MODEL_RESULTS.exists(), reason="never measured")
-def test_the_models_tables_are_those_of_its_measurements():
+@pytest.mark.parametrize("path", [MODEL, CARD], ids=["docs", "card"])
+def test_the_models_tables_are_those_of_its_measurements(path):
     results = json.loads(MODEL_RESULTS.read_text(encoding="utf-8"))
-    _, rest = MODEL.read_text(encoding="utf-8").split(MODEL_BEGIN)
+    _, rest = path.read_text(encoding="utf-8").split(MODEL_BEGIN)
     assert rest.split(END)[0] == "\n" + "\n".join(model(results)) + "\n"
 
 
