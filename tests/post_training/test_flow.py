@@ -1,8 +1,7 @@
-"""The flow's formulas by hand, its times by their distribution, and the samplers on a flow that is known."""
+"""The flow's formulas by hand, its times by their distribution, and how long the clips are that it is shown."""
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,21 +9,13 @@ from post_training.config import FlowSettings
 from post_training.data import Examples, Latents
 from post_training.flow import FlowStage, denoised, draw_times, flow_loss, logit_normal, logsnr_uniform, noised
 from post_training.loop import make_accelerator
-from post_training.sampling import euler, guided, pingpong, straight
 from post_training.text import train_spiece
-from runtime_py import sampler
 from tests.post_training.small import CONFIG, KINDS
 
 CPU = torch.device("cpu")
 CLEAN = torch.full((2, 1, 3), 2.0)
 NOISE = torch.full((2, 1, 3), -1.0)
 TIMES = torch.tensor([0.0, 0.25])
-
-
-def exact(latent: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """The velocity of the flow whose only clean latent is 2: noise - 2, with the noise read off x_t."""
-    t = sigma[:, None, None]
-    return (latent - (1 - t) * 2.0) / t - 2.0
 
 
 def test_noised_and_denoised_by_hand():
@@ -60,39 +51,6 @@ def test_the_schedule_of_arc_is_the_runtimes():
     """The bounds of the training times are those between which the published sampler's sigmas lie."""
     inner = sampler.sigmas(8)[1:-1]
     assert (inner < 1 / (1 + math.exp(-6))).all() and (inner > 1 / (1 + math.exp(2))).all()
-
-
-def test_euler_reaches_the_clean_latent():
-    noise = torch.randn(2, 1, 3)
-    assert torch.allclose(euler(exact, noise, straight(7)), CLEAN, atol=1e-5)
-
-
-def test_euler_follows_the_velocity_step_by_step():
-    seen: list[float] = []
-
-    def velocity(latent: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        seen.append(float(sigma[0]))
-        return torch.ones_like(latent) * sigma[:, None, None]
-
-    made = euler(velocity, torch.zeros(1, 1, 1), straight(2))
-    assert seen == [1.0, 0.5] and float(made) == pytest.approx(-0.5 * 1 - 0.5 * 0.5)
-
-
-def test_pingpong_is_the_runtimes():
-    noises = [torch.randn(1, 1, 3) for _ in range(4)]
-
-    def velocity(latent: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(latent) * sigma[:, None, None]
-
-    ours = pingpong(velocity, iter(noises).__next__, 4)
-    *_, last = sampler.pingpong(lambda x, s: np.tanh(x) * s, iter([n.numpy() for n in noises]), sampler.sigmas(4))
-    assert np.allclose(ours.numpy(), last.clean, atol=1e-5)
-
-
-def test_guidance_by_hand():
-    velocity = guided(lambda x, s: x * 0 + 3, lambda x, s: x * 0 + 1, 4.0)
-    assert velocity(CLEAN, TIMES).eq(1 + 4 * 2).all()
-    assert guided(lambda x, s: x * 0 + 3, lambda x, s: x * 0 + 1, 1.0)(CLEAN, TIMES).eq(3).all()
 
 
 def test_dropped_prompts_are_the_empty_one_and_latents_have_unit_scale():
