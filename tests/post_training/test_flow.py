@@ -10,6 +10,7 @@ from post_training.data import Examples, Latents
 from post_training.flow import FlowStage, denoised, draw_times, flow_loss, logit_normal, logsnr_uniform, noised
 from post_training.loop import make_accelerator
 from post_training.text import train_spiece
+from runtime_py import sampler
 from tests.post_training.small import CONFIG, KINDS
 
 CPU = torch.device("cpu")
