@@ -29,6 +29,7 @@ from runtime_py import strict_json
 from runtime_py.bundle import open_bundle
 from runtime_py.generate import Request, check_request, default_seconds
 from runtime_py.manifest import Manifest
+from runtime_py.text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -109,8 +110,7 @@ class Subject:
         if self.reference:
             return "reference (PyTorch, fp32)"  # engine and recipe, as of a bundle
         name = self.folder.resolve().name
-        printable = "".join(character if character.isprintable() else " " for character in name)
-        return f"{printable[:LONGEST_NAME]} ({self.manifest.backend}, {self.manifest.recipe.name})"
+        return f"{printable(name)[:LONGEST_NAME]} ({self.manifest.backend}, {self.manifest.recipe.name})"
 
 
 @dataclass(frozen=True, kw_only=True)

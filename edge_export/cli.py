@@ -182,8 +182,9 @@ def run(
         read_tokenizer,
     )
     from runtime_py.record import dump_record, record_of, tensors_of
+    from runtime_py.text import from_shell
 
-    prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a shell may pass any bytes
+    prompt = from_shell(prompt)
     outs = _numbered(out, count)
     drawn = [] if plot is None else _numbered(plot, count)
     _check_outputs(*outs, *drawn, *([record] if record else []), bundle=bundle)

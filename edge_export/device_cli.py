@@ -102,11 +102,12 @@ def run(
     from edge_export.cli import _check_outputs, _check_threads, _note, _print, _print_json, _progress
     from edge_export.device.run import DeviceRequest, run_on_device
     from edge_export.device.show import run_record, stage_table
+    from runtime_py.text import from_shell
 
     _check_outputs(*(path for path in (out, record) if path is not None), bundle=bundle)
     _check_threads(threads)
     if prompt is not None:
-        prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a shell may pass any bytes
+        prompt = from_shell(prompt)
     request = DeviceRequest(
         bundle=bundle,
         where=on,

@@ -9,6 +9,7 @@ import numpy as np
 
 from edge_export.errors import MissingDependency, OutputError
 from runtime_py.audio import replace_file
+from runtime_py.text import printable
 
 LOWEST_HZ = 30
 
@@ -86,7 +87,7 @@ def audio_picture(
 
 def _shown(title: str) -> str:
     """One printable line of bearable length."""
-    return shorten("".join(character if character.isprintable() else " " for character in title), 90)
+    return shorten(printable(title), 90)
 
 
 def _spectrogram(axes: object, mono: np.ndarray, sample_rate: int) -> None:

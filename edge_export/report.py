@@ -18,6 +18,7 @@ from runtime_py.bundle import Bundle
 from runtime_py.generate import Generation, Request, step_sigmas
 from runtime_py.manifest import Manifest, ProgramSpec
 from runtime_py.record import STAGES, Device
+from runtime_py.text import printable
 from runtime_py.tokenizer import Prompt
 
 if TYPE_CHECKING:
@@ -237,9 +238,7 @@ def named_device(device: Device) -> str:
 
 def shown(text: str, most: int = 60) -> str:
     """A stranger's text as one printable line of bearable length."""
-    return shorten(
-        "".join(character if character.isprintable() else " " for character in text), most, placeholder=" ..."
-    )
+    return shorten(printable(text), most, placeholder=" ...")
 
 
 def snr_text(snr_db: float) -> str:

@@ -32,6 +32,7 @@ from runtime_py.generate import (
 from runtime_py.golden import golden_request, read_golden
 from runtime_py.manifest import TargetSpec
 from runtime_py.record import dump_record, record_of, replay, replayed, tensors_of, this_device
+from runtime_py.text import from_shell
 
 NAME = "runtime_py"
 ARM = "aarch64"
@@ -135,7 +136,7 @@ def play(options: argparse.Namespace) -> None:
             tensors,
             version=__version__,
             inputs="golden" if options.golden else "own",
-            label=_text(options.label),
+            label=from_shell(options.label),
             threads=options.threads,
             wav=wav,
             float32=options.float,
@@ -149,15 +150,11 @@ def play(options: argparse.Namespace) -> None:
 
 def _request(options: argparse.Namespace, bundle: Bundle) -> Request:
     return Request(
-        prompt=_text(options.prompt),
+        prompt=from_shell(options.prompt),
         seconds=default_seconds(bundle.manifest) if options.seconds is None else options.seconds,
         seed=options.seed or 0,
         steps=options.steps,
     )
-
-
-def _text(word: str) -> str:
-    return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a shell may pass any bytes
 
 
 def require_cpu(target: TargetSpec) -> None:

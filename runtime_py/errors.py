@@ -3,6 +3,8 @@
 `edge_export.errors` draws the whole tree; this half stands alone because the runtime does.
 """
 
+from runtime_py.text import printable
+
 
 class EdgeExportError(Exception):
     """The root. Anything else that escapes is a defect of ours.
@@ -13,7 +15,7 @@ class EdgeExportError(Exception):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__("".join(character if character.isprintable() else " " for character in message))
+        super().__init__(printable(message))
 
 
 class UsageError(EdgeExportError):
