@@ -74,9 +74,9 @@ class ClassifierConfig:
     """How the judge is trained. `clips` to learn from and `held_out` to be tested on; `workers` of 0 draw in here."""
 
     seed: int = 0
-    clips: int = 8000
+    clips: int = 3000
     held_out: int = 1000
-    epochs: int = 14
+    epochs: int = 12
     batch: int = 64
     width: int = 16
     embedding: int = 64
