@@ -48,9 +48,9 @@ def compare(
     folders, files = [path for path in paths if path.is_dir()], [path for path in paths if not path.is_dir()]
     _check_paths(folders, files, matrix)
     if report is not None:
-        from edge_export.compare_report import require_report
+        from edge_export.page import require_page
 
-        require_report()
+        require_page()
         for folder in folders:
             _check_outputs(report, bundle=folder)
         if report.resolve() in {file.resolve() for file in files}:

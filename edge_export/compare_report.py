@@ -5,7 +5,6 @@ asked for.
 """
 
 import math
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -13,22 +12,13 @@ from typing import Any
 
 from edge_export import __version__
 from edge_export.compare import Comparison, heading, named
-from edge_export.errors import MissingDependency
+from edge_export.page import embedded, require_page, templates
 from edge_export.plots import audio_picture
 from edge_export.report import margin_text, named_device, snr_text, verdict
 from runtime_py.audio import replace_file, wav_bytes
 
 HEARD = 12
 """So many records get players and pictures; a page with more would be too large for a phone."""
-
-
-def require_report() -> None:
-    """MissingDependency when jinja2 or matplotlib is not installed: asked before anything is compared, not after."""
-    from importlib.util import find_spec
-
-    missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
-    if missing:
-        raise MissingDependency(f"reports need {' and '.join(missing)}: pip install 'edge-export[report]'")
 
 
 def write_report(path: Path, results: Sequence[tuple[str, Comparison]]) -> None:
@@ -43,16 +33,8 @@ def write_report(path: Path, results: Sequence[tuple[str, Comparison]]) -> None:
 
 def report_html(results: Sequence[tuple[str, Comparison]]) -> str:
     """The page as text."""
-    require_report()
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    page = Environment(
-        loader=PackageLoader("edge_export"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    require_page()
+    page = templates("edge_export")
     page.filters |= {
         "verdict": verdict,
         "snr": snr_text,
@@ -147,8 +129,8 @@ def _sounds(comparison: Comparison) -> Iterator[dict[str, str]]:
         picture = audio_picture(audio, rate, "", "png", size=(7, 4.5), dpi=100)
         yield {
             "name": name,
-            "wav": _data("audio/wav", wav_bytes(audio, rate)),
-            "picture": _data("image/png", picture),
+            "wav": embedded("audio/wav", wav_bytes(audio, rate)),
+            "picture": embedded("image/png", picture),
         }
 
 
@@ -157,11 +139,7 @@ def _error_over_steps(comparison: Comparison) -> str:
         return ""
     from edge_export.compare_plot import steps_picture
 
-    return _data("image/svg+xml", steps_picture(comparison))
-
-
-def _data(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{b64encode(content).decode('ascii')}"
+    return embedded("image/svg+xml", steps_picture(comparison))
 
 
 def _times(comparison: Comparison) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,6 @@ The page is one HTML file that needs no network and holds no scripts. jinja2, ma
 when one is asked for.
 """
 
-from base64 import b64encode
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from edge_export import __version__
-from edge_export.errors import MissingDependency, OutputError
+from edge_export.errors import OutputError
+from edge_export.page import embedded, require_page, templates
 from edge_export.plots import audio_picture, require_plots
 from edge_export.progress import Progress, silent
 from post_training.evaluate import COLUMNS, cells, remarks
@@ -25,12 +25,8 @@ HEARD = 16
 
 
 def require_report() -> None:
-    """MissingDependency when a page cannot be made: asked before anything is played, not after."""
-    from importlib.util import find_spec
-
-    missing = [name for name in ("jinja2", "matplotlib", "soundfile") if find_spec(name) is None]
-    if missing:
-        raise MissingDependency(f"reports need {' and '.join(missing)}: pip install {' '.join(missing)}")
+    """MissingDependency when a page cannot be made."""
+    require_page("soundfile")
 
 
 def write_report(path: Path, evaluation: Evaluation, progress: Progress = silent) -> None:
@@ -41,27 +37,22 @@ def write_report(path: Path, evaluation: Evaluation, progress: Progress = silent
 def report_html(evaluation: Evaluation, progress: Progress = silent) -> str:
     """The page as text."""
     require_report()
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    page = Environment(
-        loader=PackageLoader("post_training"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows = evaluation.shown
-    return page.get_template("evaluation.html.j2").render(
-        title=f"{evaluation.checkpoint}: {len(evaluation.cases)} held-out prompts",
-        remarks=remarks(evaluation),
-        columns=COLUMNS,
-        rows=[{"label": row.label, "cells": cells(row), "judged": row is evaluation.judged} for row in rows],
-        picture=_data("image/svg+xml", evaluation_picture(evaluation, "svg")),
-        kinds=_kinds(evaluation),
-        words=_words(evaluation),
-        judged=evaluation.judged.label,
-        cases=list(_cases(evaluation, progress)),
-        version=__version__,
+    return (
+        templates("post_training")
+        .get_template("evaluation.html.j2")
+        .render(
+            title=f"{evaluation.checkpoint}: {len(evaluation.cases)} held-out prompts",
+            remarks=remarks(evaluation),
+            columns=COLUMNS,
+            rows=[{"label": row.label, "cells": cells(row), "judged": row is evaluation.judged} for row in rows],
+            picture=embedded("image/svg+xml", evaluation_picture(evaluation, "svg")),
+            kinds=_kinds(evaluation),
+            words=_words(evaluation),
+            judged=evaluation.judged.label,
+            cases=list(_cases(evaluation, progress)),
+            version=__version__,
+        )
     )
 
 
@@ -104,8 +95,8 @@ def _sound(row: Row, number: int, kind: str, rate: int) -> dict[str, Any]:
         "name": row.label,
         "heard_as": heard_as,
         "right": heard_as == kind,
-        "audio": _data("audio/mpeg", _mp3(audio, rate)),
-        "picture": _data("image/png", picture),
+        "audio": embedded("audio/mpeg", _mp3(audio, rate)),
+        "picture": embedded("image/png", picture),
     }
 
 
@@ -116,10 +107,6 @@ def _mp3(audio: np.ndarray, rate: int) -> bytes:
     made = BytesIO()
     soundfile.write(made, np.clip(audio.T, -1, 1), rate, format="MP3", subtype="MPEG_LAYER_III")
     return made.getvalue()
-
-
-def _data(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{b64encode(content).decode('ascii')}"
 
 
 def plot_evaluation(path: Path, evaluation: Evaluation) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from edge_export.checkpoint import open_checkpoint
 from edge_export.errors import CheckpointError
+from tests.shared import replaced
 
 
 @pytest.fixture
@@ -22,15 +23,7 @@ def folder(oracle, tmp_path) -> Path:
 def edit_config(folder: Path, path: str, value: object, file: str = "model_config.json") -> None:
     """Set the value at a dotted path of a JSON file; ... deletes it."""
     document = json.loads((folder / file).read_text())
-    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
-    place = document
-    for part in parents:
-        place = place[part]
-    if value is ...:
-        del place[last]
-    else:
-        place[last] = value
-    (folder / file).write_text(json.dumps(document))
+    (folder / file).write_text(json.dumps(replaced(document, path, value)))
 
 
 def edit_weights(folder: Path, change, file: str = "model.safetensors") -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from edge_export import compare_report
 from edge_export.compare import Comparison, compare
-from edge_export.compare_report import report_html, require_report, write_report
+from edge_export.compare_report import report_html, write_report
 from edge_export.errors import MissingDependency, OutputError
+from edge_export.page import require_page
 from runtime_py.bundle import open_bundle
 from runtime_py.generate import Request, bundle_programs, encode_prompt, generate, read_tokenizer
 from runtime_py.record import record_of, tensors_of
@@ -181,4 +182,4 @@ def test_what_is_not_installed_is_named(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jinja2" else found(name))
     with pytest.raises(MissingDependency, match=r"reports need jinja2: pip install 'edge-export\[report\]'"):
-        require_report()
+        require_page()
