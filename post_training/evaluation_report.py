@@ -38,21 +38,18 @@ def report_html(evaluation: Evaluation, progress: Progress = silent) -> str:
     """The page as text."""
     require_report()
     rows = evaluation.shown
-    return (
-        templates("post_training")
-        .get_template("evaluation.html.j2")
-        .render(
-            title=f"{evaluation.checkpoint}: {len(evaluation.cases)} held-out prompts",
-            remarks=remarks(evaluation),
-            columns=COLUMNS,
-            rows=[{"label": row.label, "cells": cells(row), "judged": row is evaluation.judged} for row in rows],
-            picture=embedded("image/svg+xml", evaluation_picture(evaluation, "svg")),
-            kinds=_kinds(evaluation),
-            words=_words(evaluation),
-            judged=evaluation.judged.label,
-            cases=list(_cases(evaluation, progress)),
-            version=__version__,
-        )
+    page = templates("post_training").get_template("evaluation.html.j2")
+    return page.render(
+        title=f"{evaluation.checkpoint}: {len(evaluation.cases)} held-out prompts",
+        remarks=remarks(evaluation),
+        columns=COLUMNS,
+        rows=[{"label": row.label, "cells": cells(row), "judged": row is evaluation.judged} for row in rows],
+        picture=embedded("image/svg+xml", evaluation_picture(evaluation, "svg")),
+        kinds=_kinds(evaluation),
+        words=_words(evaluation),
+        judged=evaluation.judged.label,
+        cases=list(_cases(evaluation, progress)),
+        version=__version__,
     )
 
 
