@@ -144,6 +144,9 @@ class AutoencoderSettings(StageSettings):
 class FlowSettings(StageSettings):
     """Stage 2. prompt_dropout: share of prompts replaced by the empty one, for guidance. times: `flow.draw_times`.
 
+    "logsnr-uniform" often shows almost nothing but noise, where the prompt is all there is to go by; "logit-normal"
+    hardly ever does, and a run of few steps then does not learn to follow prompts.
+
     Until step `short_until` only the first `short_latents` of each clip are shown: most of what there is to learn, for
     half the work.
     """

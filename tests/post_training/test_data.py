@@ -33,7 +33,7 @@ def test_each_clip_has_its_own_latent(tmp_path, clips, autoencoder, monkeypatch)
     latents = encode_clips(tmp_path / "latents", clips, autoencoder, CPU)
     assert latents.means.shape == (10, 64, 4) and latents.means.dtype == torch.float16
     expected, _ = autoencoder.encode(torch.from_numpy(clips.read(6))[None])
-    assert torch.allclose(latents.means[6].float(), expected[0], atol=2e-3)
+    assert torch.allclose(latents.means[6].float(), expected[0], atol=2e-3, rtol=1e-3)
     assert latents.captions == clips.captions and latents.seconds == clips.seconds
     assert latents.scale == pytest.approx(float(latents.means.float().std()))
 
@@ -45,7 +45,7 @@ def test_what_is_there_is_not_made_again(tmp_path, clips, autoencoder, monkeypat
     encode = data._encode
     monkeypatch.setattr(data, "_encode", lambda a, c, indices, d: asked.append(indices) or encode(a, c, indices, d))
     again = encode_clips(tmp_path / "latents", clips, autoencoder, CPU)
-    assert asked == [range(4, 8)] and torch.equal(first.means, again.means)
+    assert [index for some in asked for index in some] == [4, 5, 6, 7] and torch.equal(first.means, again.means)
 
 
 def test_anothers_latents_and_damaged_ones_are_refused(tmp_path, clips, autoencoder):
