@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edge_export.errors import UsageError
 from post_training.clips import Clips
 from post_training.config import HOP, AutoencoderSettings, Config, NetworkSettings
-from post_training.loop import STATE_FILE, RunFolder, descend, load_weights, make_optimizer, plain, step_seed
+from post_training.loop import STATE_FILE, RunFolder, descend, load_weights, make_optimizer, plain, precision, step_seed
 from post_training.losses import (
     StftDiscriminator,
     StftLoss,
@@ -68,10 +68,10 @@ class AutoencoderStage:
         autoencoder = build_autoencoder(config.network)
         adversary = StftDiscriminator(self.settings.adversary_fft_sizes, self.settings.adversary_channels)
         self._average = averaged(autoencoder).to(accelerator.device)
-        self._stft = StftLoss(self.settings.fft_sizes, weighted=self.settings.a_weighted).to(accelerator.device)
+        self._stft = StftLoss(self.settings.fft_sizes, self.settings.bands).to(accelerator.device)
         if self.settings.compile:
-            autoencoder.encoder.compile()
-            autoencoder.decoder.compile()
+            autoencoder.compile_networks()
+            self._stft.compile_terms()
         optimizer = make_optimizer([autoencoder], self.settings, self.settings.learning_rate)
         adversary_optimizer = make_optimizer([adversary], self.settings, self.settings.adversary_learning_rate)
         self._autoencoder, self._adversary, self._optimizer, self._adversary_optimizer = accelerator.prepare(
@@ -93,7 +93,8 @@ class AutoencoderStage:
         settings = self.settings
         real = self._crops.get(step).to(self._accelerator.device, non_blocking=True)
         noise = torch.randn(len(real), LATENT_CHANNELS, settings.latents, device=real.device)
-        made, mean, std = self._autoencoder(real, noise)
+        with precision(settings, real.device):
+            made, mean, std = self._autoencoder(real, noise)
         metrics = {"stft": self._stft(made, real), "kl": kl(mean, std)}
         loss = settings.stft_weight * metrics["stft"] + settings.kl_weight * metrics["kl"]
         if step >= settings.adversary_from:

@@ -44,7 +44,10 @@ class DataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
-    """Sizes of the published family. `latents` of 2048 samples make one clip; ARC's discriminator needs 16 of them."""
+    """Sizes of the published family. `latents` of 2048 samples make one clip; ARC's discriminator needs 16 of them.
+
+    The first stride is the one next to the audio. A level's channels are the coder's times a number of its mults.
+    """
 
     latents: int
     embed_dim: int
@@ -60,11 +63,17 @@ class NetworkSettings:
     text_heads: int
     tokens: int = 64
     strides: tuple[int, ...] = (2, 4, 4, 8, 8)
+    encoder_mults: tuple[int, ...] = (1, 2, 4, 8, 16)
+    decoder_mults: tuple[int, ...] = (1, 2, 4, 8, 16)
 
     def __post_init__(self) -> None:
-        _positive(self, *(field.name for field in fields(self) if field.name != "strides"))
-        if len(self.strides) != 5 or math.prod(self.strides) != HOP or any(s < 1 or s % 2 for s in self.strides):
-            raise ValueError(f"strides = {list(self.strides)}, expected five even numbers that multiply to {HOP}")
+        _positive(self, *(field.name for field in fields(self) if field.type is int))
+        if math.prod(self.strides) != HOP or any(s < 1 or s % 2 for s in self.strides):
+            raise ValueError(f"strides = {list(self.strides)}, expected even numbers that multiply to {HOP}")
+        for name in ("encoder_mults", "decoder_mults"):
+            mults = getattr(self, name)
+            if len(mults) != len(self.strides) or min(mults) < 1:
+                raise ValueError(f"{name} = {list(mults)}, expected a number from 1 for each of strides")
         if self.latents < 16:
             raise ValueError(f"latents = {self.latents}, expected 16 or more")
         if self.embed_dim % self.num_heads or self.embed_dim // self.num_heads < 32:
@@ -114,14 +123,14 @@ class StageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderSettings(StageSettings):
-    """Stage 1. `latents`: length of the crops. a_weighted: spectra are weighted as ears do it.
+    """Stage 1. `latents`: length of the crops. bands: mel bands by which spectra are compared.
 
     Until `adversary_from` there is no discriminator.
     """
 
     latents: int
     fft_sizes: tuple[int, ...]
-    a_weighted: bool = True
+    bands: int = 96
     stft_weight: float = 1.0
     kl_weight: float = 1e-4
     adversary_from: int
@@ -133,7 +142,7 @@ class AutoencoderSettings(StageSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _positive(self, "latents", "adversary_channels", "adversary_learning_rate")
+        _positive(self, "latents", "bands", "adversary_channels", "adversary_learning_rate")
         _within(self, 0, 1e6, "stft_weight", "kl_weight", "adversary_from", "adversary_weight", "feature_weight")
         for size in (*self.fft_sizes, *self.adversary_fft_sizes):
             if size < 16 or size & (size - 1):

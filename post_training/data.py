@@ -66,7 +66,7 @@ def encode_clips(
     autoencoder = autoencoder.to(device)
     origin = _fingerprint(autoencoder)
     if compiled:
-        autoencoder.encoder.compile()
+        autoencoder.compile_networks()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

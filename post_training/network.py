@@ -6,6 +6,7 @@ Modules are edge_export's own, so that what is trained is what is exported. It k
 import copy
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +21,7 @@ from edge_export.model.conditioner import Conditioner, T5Attention, T5LayerNorm
 from edge_export.model.config import CONFIG_FILE, ModelConfig, OobleckConfig, load_config
 from edge_export.model.dit import Dit
 from edge_export.model.layers import FourierFeatures, LayerNorm
+from post_training import channels_last
 from post_training.config import NetworkSettings
 
 LATENT_CHANNELS = 64
@@ -37,9 +39,15 @@ def model_document(network: NetworkSettings) -> dict[str, Any]:
     document: Any = copy.deepcopy(new_checkpoint.model_config(_size(network)))
     document["sample_size"] = network.samples
     pretransform, conditioning = document["model"]["pretransform"], document["model"]["conditioning"]
-    pretransform["config"]["encoder"]["config"]["channels"] = network.encoder_channels
-    for coder in ("encoder", "decoder"):
-        pretransform["config"][coder]["config"]["strides"] = list(network.strides)
+    for coder, channels, mults in (
+        ("encoder", network.encoder_channels, network.encoder_mults),
+        ("decoder", network.decoder_channels, network.decoder_mults),
+    ):
+        pretransform["config"][coder]["config"] |= {
+            "channels": channels,
+            "c_mults": list(mults),
+            "strides": list(network.strides),
+        }
     prompt, seconds = (entry["config"] for entry in conditioning["configs"])
     prompt["max_length"] = network.tokens
     seconds["max_val"] = math.ceil(network.seconds)
@@ -101,6 +109,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.encoder = Encoder(encoder)
         self.decoder = Decoder(decoder)
+        self._run: Callable[[nn.Module, Tensor], Tensor] = channels_last.run
         for module in list(self.modules()):
             if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
                 _draw_convolution(module)
@@ -114,13 +123,17 @@ class Autoencoder(nn.Module):
             if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
                 parametrizations.weight_norm(module, dim=0)
 
+    def compile_networks(self) -> None:
+        """Have encoder and decoder compiled where they are first used."""
+        self._run = torch.compile(channels_last.run, dynamic=False)
+
     def encode(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        mean, scale = self.encoder(audio)
+        mean, scale = self._run(self.encoder.layers, audio).float().chunk(2, dim=1)
         return mean, nn.functional.softplus(scale) + SMALLEST_STD
 
     def forward(self, audio: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, std = self.encode(audio)
-        return self.decoder(mean + std * noise), mean, std
+        return self._run(self.decoder.layers, mean + std * noise).float(), mean, std
 
 
 class ExactFourierFeatures(FourierFeatures):

@@ -94,10 +94,10 @@ def log_mel(audio: np.ndarray, sample_rate: int) -> np.ndarray:
         return np.maximum(10 * np.log10(np.stack(power) + 1e-30), FLOOR_DB)
 
 
-def mel_filters(sample_rate: int) -> np.ndarray:
-    """Triangular filters, [bands, WINDOW / 2 + 1], each of height 1 at its centre."""
+def mel_filters(sample_rate: int, window: int = WINDOW, count: int = BANDS) -> np.ndarray:
+    """Triangular filters, [count, window / 2 + 1], each of height 1 at its centre."""
     lowest, highest = (2595 * np.log10(1 + hz / 700) for hz in (LOWEST_HZ, sample_rate / 2))
-    edges = 700 * (10 ** (np.linspace(lowest, highest, BANDS + 2) / 2595) - 1)
-    bins = np.fft.rfftfreq(WINDOW, 1 / sample_rate)
-    low, centre, high = (edges[start : start + BANDS, None] for start in range(3))
+    edges = 700 * (10 ** (np.linspace(lowest, highest, count + 2) / 2595) - 1)
+    bins = np.fft.rfftfreq(window, 1 / sample_rate)
+    low, centre, high = (edges[start : start + count, None] for start in range(3))
     return np.clip(np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)), 0, None)

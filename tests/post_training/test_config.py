@@ -35,7 +35,8 @@ def test_the_small_models_play_7_seconds(name):
     ("old", "new", "words"),
     [
         ("depth = 3", "depht = 3", ["unknown setting 'depht'", "[network]", "did you mean 'depth'?"]),
-        ("depth = 3", "depth = 3\nstrides = [2, 4, 4, 8]", ["strides = [2, 4, 4, 8]", "five even numbers", "2048"]),
+        ("depth = 3", "depth = 3\nstrides = [2, 4, 4, 8]", ["strides = [2, 4, 4, 8]", "even numbers", "2048"]),
+        ("depth = 3", "depth = 3\nencoder_mults = [1, 2]", ["encoder_mults = [1, 2]", "each of strides"]),
         ("depth = 3", "depth = 3\nstrides = [1, 8, 4, 8, 8]", ["strides = [1, 8, 4, 8, 8]", "even"]),
         ("seed = 0", "zzz = 0", ["unknown setting 'zzz'", "it may have seed"]),
         ("depth = 3", "", ["[network] lacks depth"]),
