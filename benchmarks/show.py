@@ -1,4 +1,4 @@
-"""The tables and the picture of the published-size results, written from `published.json` alone.
+"""The tables and pictures of the docs, written from `published.json` and `model.json` alone.
 
     python -m benchmarks.show      writes them again, and measures nothing
 
@@ -16,7 +16,12 @@ RESULTS = ROOT / "benchmarks" / "results" / "published.json"
 README = ROOT / "README.md"
 DOCUMENT = ROOT / "docs" / "published-size.md"
 PICTURE = ROOT / "docs" / "published-size.png"
+MODEL_RESULTS = RESULTS.with_name("model.json")
+MODEL = ROOT / "docs" / "model.md"
+CARD = ROOT / "edge_export" / "small_model" / "README.md"
+MODEL_PICTURE, MODEL_PAGE = MODEL.with_suffix(".png"), MODEL.with_suffix(".html")
 BEGIN, END = "<!-- written by `make bench`: begin -->", "<!-- end -->"
+MODEL_BEGIN = "<!-- written by `python -m benchmarks.model`: begin -->"
 COLOURS = {"conditioner": "#4c72b0", "dit": "#dd8452", "decoder": "#55a868"}
 NAMES = {"litert": "LiteRT", "executorch": "ExecuTorch"}
 OURS, PUBLIC = "int8-dynamic", "int8-dit"
@@ -32,10 +37,64 @@ def write_documents(results: Record) -> None:
     replace_block(DOCUMENT, [*everything(results), "", where(results)])
 
 
-def replace_block(path: Path, lines: list[str]) -> None:
-    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
+def write_model(results: Record) -> None:
+    """docs/model.md and the model card: how well the project's own model plays."""
+    for path in (MODEL, CARD):
+        replace_block(path, model(results), MODEL_BEGIN)
+
+
+def model(results: Record) -> list[str]:
+    """Goals, then every way of playing."""
+    whole, ablation = results["model"], results["no contrastive term"]
+    rows = {(each["name"], each["steps"], each["guidance"]): each for each in whole["rows"]}
+    arc, real, bundle = rows["ARC", 8, None], rows["real clips", None, None], whole["bundle"]
+    base = max((each for key, each in rows.items() if key[:2] == ("base", 50)), key=lambda each: each["adherence"])
+    short = rows["base", 8, base["guidance"]]
+    gained = arc["adherence"] - ablation["adherence"]
+    against = f"base, 50 steps, guidance {base['guidance']:g}"
+    shown = [
+        Goal("judge, right on real held-out clips", "", (100 * whole["classifier_accuracy"],), SHARE, (97,)),
+        Goal("adherence, ARC at 8 steps", "", (100 * arc["adherence"],), SHARE, (85,)),
+        Goal("adherence gained", against, (100 * (arc["adherence"] - base["adherence"]),), POINTS, (-2,)),
+        Goal("Frechet distance, ARC at 8 steps", against, (arc["frechet"] / base["frechet"],), TIMES, (1.1,)),
+        Goal("the same", "base, 8 steps", (arc["frechet"] / short["frechet"],), TIMES, (0.6,)),
+        Goal("diversity, ARC at 8 steps", against, (arc["diversity"] / base["diversity"],), AT_LEAST, (0.9,)),
+        Goal("adherence gained by the contrastive term", "ARC without it", (100 * gained,), POINTS, (0,)),
+        Goal("adherence, int8-dynamic bundle", "fp32", (-100 * bundle["adherence_lost"],), POINTS, (-1,)),
+        Goal("Frechet distance, int8-dynamic bundle", "fp32", (1 + bundle["frechet_growth"],), TIMES, (1.05,)),
+    ]
+    lines = ["| | against | reached | goal |", "|---|---|---:|---:|", *(row(goal) for goal in shown), ""]
+    lines += ["| | adherence | Frechet | diversity | tempo | key | note | adjectives |", "|---|" + "---:|" * 7]
+    lines += [model_row(each) for each in (real, *(e for e in whole["rows"] if e is not real))]
+    lines.append(model_row({**ablation["rows"][-1], "name": "ARC without the contrastive term"}))
+    decoded = whole["autoencoder"]
+    return [
+        *lines,
+        "",
+        f"{whole['prompts']} held-out prompts of {whole['seconds']:.2f} s; Frechet distance to {whole['references']} "
+        f"other real clips; diversity among several seeds of one prompt. Real clips, encoded and decoded, are off by "
+        f"{decoded['log_mel_db']:.2f} dB of log-mel level, with an SI-SDR of {decoded['si_sdr_db']:.1f} dB.",
+    ]
+
+
+def model_row(record: Record) -> str:
+    """One way of playing."""
+    name = record["name"]
+    if record["steps"] is not None:
+        name += f", {record['steps']} step{'s' * (record['steps'] > 1)}"
+    if record["guidance"] is not None:
+        name += f", guidance {record['guidance']:g}"
+    shares = [record[share] for share in ("tempo", "key", "note", "adjectives")]
+    cells = [f"{record['adherence']:.1%}", f"{record['frechet']:.2f}"]
+    cells.append("" if record["diversity"] is None else f"{record['diversity']:.3f}")
+    cells += ["" if share is None else f"{share:.1%}" for share in shares]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def replace_block(path: Path, lines: list[str], begin: str = BEGIN) -> None:
+    before, rest = path.read_text(encoding="utf-8").split(begin)
     _, after = rest.split(END)
-    path.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
+    path.write_text(f"{before}{begin}\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
 
 
 def goals(results: Record) -> list[str]:
@@ -88,6 +147,9 @@ FASTER = Unit("{:.1f}x faster", "{:g}x", more=True)
 SHARE = Unit("{:.0f}%", "{:g}%", more=True)
 DECIBELS = Unit("{:.1f} dB", "{:g} dB", more=True)
 MB = Unit("{:.0f} MB", "{:g} MB", more=False)
+POINTS = Unit("{:+.1f} points", "{:+g} points", more=True)
+TIMES = Unit("{:.2f}x", "{:g}x", more=False)
+AT_LEAST = Unit("{:.2f}x", "{:g}x", more=True)
 TOOK = Unit("{:.0f} s, {:.1f} GB", "{:g} s, {:g} GB", more=False)
 
 
@@ -260,3 +322,4 @@ def draw(results: Record, path: Path) -> None:
 
 if __name__ == "__main__":
     write_documents(json.loads(RESULTS.read_text(encoding="utf-8")))
+    write_model(json.loads(MODEL_RESULTS.read_text(encoding="utf-8")))

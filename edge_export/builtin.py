@@ -1,27 +1,9 @@
-"""The checkpoint used when none is given: small, random, made when it is first asked for, gone with the process."""
+"""The checkpoint used when none is given: the project's own small model, which lies in the package.
 
-from functools import cache
+`post_training` made it; its model card says how.
+"""
+
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from edge_export.new_checkpoint import write_new_checkpoint
-
-SIZE, SEED = "tiny", 0
 BUILTIN_NAME = "built-in"
-
-
-def builtin_checkpoint() -> Path:
-    """The folder of the built-in checkpoint."""
-    return Path(_made().name, "builtin")
-
-
-def is_builtin(folder: Path) -> bool:
-    """Whether `folder` is that of the built-in checkpoint."""
-    return _made.cache_info().currsize > 0 and folder == builtin_checkpoint()
-
-
-@cache
-def _made() -> "TemporaryDirectory[str]":
-    scratch = TemporaryDirectory(prefix="edge-export-")
-    write_new_checkpoint(Path(scratch.name, "builtin"), SIZE, SEED)
-    return scratch
+BUILTIN_CHECKPOINT = Path(__file__).with_name("small_model")

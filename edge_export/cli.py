@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_export import __version__
+from edge_export.builtin import BUILTIN_CHECKPOINT
 from edge_export.command_line import guarded
 from edge_export.compare_cli import compare
 from edge_export.device_cli import device_app
@@ -340,7 +341,6 @@ def sensitivity(
     as_json: JsonOption = False,
 ) -> None:
     """Measure what each layer alone does to the sound in int8, worst first."""
-    from edge_export.builtin import is_builtin
     from edge_export.sensitivity import MARGIN_DB, sensitivity_record, sensitivity_table, suggest
     from edge_export.sensitivity import sensitivity as measure
     from edge_export.source import open_source
@@ -380,7 +380,7 @@ def sensitivity(
     if recipe is None:
         print("The same again with --recipe mine.json writes the recipe for `edge-export build`")
         return
-    weights = () if is_builtin(found.folder) else ("--checkpoint", str(found.folder))
+    weights = () if found.folder == BUILTIN_CHECKPOINT else ("--checkpoint", str(found.folder))
     command = ("edge-export", "build", *weights, "--backend", backend, "--recipe", str(recipe), "--out", "bundle")
     print(f"Wrote {recipe}. Build with it: {shlex.join(command)}")
 

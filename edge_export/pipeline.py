@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_export import bundle as write
 from edge_export.backends import Backend, backend_for
-from edge_export.builtin import BUILTIN_NAME, builtin_checkpoint
+from edge_export.builtin import BUILTIN_CHECKPOINT, BUILTIN_NAME
 from edge_export.cache import ProgramCache, ProgramKey, rules_for, source_sha256
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import UsageError, VerificationError
@@ -41,7 +41,7 @@ from runtime_py.tokenizer import Tokenizer, save_tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_KIND = "sentencepiece-unigram"
-BUILTIN_LICENSE = "Random weights made by edge-export: no licence needed."
+BUILTIN_LICENSE = "The weights of the built-in model: Apache-2.0, as edge-export itself."
 LICENSE = (
     "The weights in this bundle keep the licence of the checkpoint they come from; "
     "Stable Audio Open Small is under the Stability AI Community License."
@@ -106,7 +106,7 @@ def export_bundle(request: BuildRequest, heard: Progress, note: Callable[[str], 
     with staged_folder(request.out) as staging:
         steps = _Steps(heard, total=len(SUBMODULES) + 3)
         steps.next("reading the checkpoint")
-        checkpoint = _of_length(open_checkpoint(request.checkpoint or builtin_checkpoint()), request.latents)
+        checkpoint = _of_length(open_checkpoint(request.checkpoint or BUILTIN_CHECKPOINT), request.latents)
         check_recipe(checkpoint, choices)
         tokenizer = read_spiece(checkpoint.spiece)
         save_tokenizer(tokenizer, staging / TOKENIZER_FILE)

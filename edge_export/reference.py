@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edge_export.builtin import BUILTIN_NAME, builtin_checkpoint
+from edge_export.builtin import BUILTIN_CHECKPOINT, BUILTIN_NAME
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import UsageError
 from edge_export.submodules import Port, submodules_for
@@ -71,7 +71,7 @@ def checkpoint_of(manifest: Manifest, folder: Path | None) -> Checkpoint:
 
 def _checkpoint_folder(manifest: Manifest, folder: Path | None) -> Path:
     if folder is None and manifest.model.name == BUILTIN_NAME:
-        return builtin_checkpoint()
+        return BUILTIN_CHECKPOINT
     if folder is not None and not folder.is_dir():
         raise UsageError(f"there is no checkpoint at {folder}; name the folder of the one this bundle was built from")
     found = folder or _remembered(manifest.model.checkpoint_sha256)

@@ -5,7 +5,7 @@ It knows where to look, not what is in it.
 
 from pathlib import Path
 
-from edge_export.builtin import builtin_checkpoint
+from edge_export.builtin import BUILTIN_CHECKPOINT
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import UsageError
 from edge_export.reference import checkpoint_of
@@ -29,4 +29,4 @@ def open_source(source: Path | None, checkpoint: Path | None) -> tuple[Checkpoin
         return checkpoint_of(manifest, checkpoint), manifest.backend
     if checkpoint is not None:
         raise UsageError("--checkpoint goes with a bundle; name the checkpoint itself instead")
-    return open_checkpoint(source or builtin_checkpoint()), DEFAULT_BACKEND
+    return open_checkpoint(BUILTIN_CHECKPOINT if source is None else source), DEFAULT_BACKEND

@@ -32,6 +32,14 @@ This folder holds the averaged weights of `{stage}`.
     python -m post_training train arc --config configs/{config} --run RUN
     python -m post_training publish --config configs/{config} --run RUN --stage {stage} --out CHECKPOINT
 
+## Measures
+
+By an independent judge, on prompts that were held out (`python -m post_training.evaluate`):
+
+<!-- written by `python -m benchmarks.model`: begin -->
+Not measured yet.
+<!-- end -->
+
 ## Limits
 
 It knows the kinds of sounds it was trained on, and English words for them; anything else becomes one of them.

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edge_export.builtin import builtin_checkpoint
+from edge_export.builtin import BUILTIN_CHECKPOINT
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import CheckpointError, UsageError
 from edge_export.progress import Progress, silent
@@ -177,7 +177,7 @@ def evaluate(request: EvaluationRequest, sounds: Sounds, progress: Progress = si
     """
     check_request(request)
     judge = _judge_of(request.judge, sounds)
-    checkpoint = open_checkpoint(request.checkpoint or builtin_checkpoint())
+    checkpoint = open_checkpoint(request.checkpoint or BUILTIN_CHECKPOINT)
     sha256 = checkpoint.sha256
     plan = list(_plan(request, checkpoint))
     for entry in plan:

@@ -5,7 +5,26 @@ import json
 import pytest
 
 from benchmarks.published import portable
-from benchmarks.show import BEGIN, DOCUMENT, END, FASTER, MB, README, RESULTS, TOOK, Goal, everything, goals, row, where
+from benchmarks.show import (
+    BEGIN,
+    CARD,
+    DOCUMENT,
+    END,
+    FASTER,
+    MB,
+    MODEL,
+    MODEL_BEGIN,
+    MODEL_RESULTS,
+    README,
+    RESULTS,
+    TOOK,
+    Goal,
+    everything,
+    goals,
+    model,
+    row,
+    where,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +46,14 @@ def test_the_tables_are_those_of_the_measurements(path, write):
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     _, rest = path.read_text(encoding="utf-8").split(BEGIN)
     assert rest.split(END)[0] == "\n" + "\n".join([*write(results), "", where(results)]) + "\n"
+
+
+@pytest.mark.skipif(not MODEL_RESULTS.exists(), reason="never measured")
+@pytest.mark.parametrize("path", [MODEL, CARD], ids=["docs", "card"])
+def test_the_models_tables_are_those_of_its_measurements(path):
+    results = json.loads(MODEL_RESULTS.read_text(encoding="utf-8"))
+    _, rest = path.read_text(encoding="utf-8").split(MODEL_BEGIN)
+    assert rest.split(END)[0] == "\n" + "\n".join(model(results)) + "\n"
 
 
 def test_no_path_of_the_machine_that_measured_is_kept():

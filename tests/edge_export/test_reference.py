@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from edge_export.builtin import BUILTIN_NAME, builtin_checkpoint
+from edge_export.builtin import BUILTIN_CHECKPOINT, BUILTIN_NAME
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import UsageError
 from edge_export.reference import open_reference, reference_programs, remember_checkpoint
@@ -100,7 +100,7 @@ def test_a_checkpoint_that_changed_is_refused(checkpoint, copied, by):
 
 
 def test_the_built_in_checkpoint_needs_no_memory():
-    made = open_checkpoint(builtin_checkpoint())
+    made = open_checkpoint(BUILTIN_CHECKPOINT)
     latent = np.ones((1, made.config.latent_shape[0], 2), np.float32)
     audio = reference_programs(made)("decoder").run({"latent": latent})["audio"]
     found = open_reference(manifest_of(made.sha256, BUILTIN_NAME), None)
@@ -108,7 +108,7 @@ def test_the_built_in_checkpoint_needs_no_memory():
 
 
 def test_another_checkpoint_than_the_built_in_one_is_refused(oracle):
-    sha256 = open_checkpoint(builtin_checkpoint()).sha256
+    sha256 = open_checkpoint(BUILTIN_CHECKPOINT).sha256
     assert refused(manifest_of(sha256, BUILTIN_NAME), oracle).endswith(REMEDY)
 
 
