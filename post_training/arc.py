@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 NAME = "arc"
-SETTINGS = ("data", "network", "autoencoder", "flow", "arc")
+SETTINGS = ("data", "network", "flow", "arc")
 HEAD_CONVOLUTIONS = 4
 HEAD_GROUPS = 32
 
@@ -141,7 +141,7 @@ class ArcStage:
         batch = self._examples.draw(settings.batch)
         with torch.no_grad(), self._precision:
             cond = self._conditioner(batch.ids, batch.mask, batch.seconds)
-        clean, device = batch.latent, batch.latent.device
+        clean, device = batch.latent[..., : settings.latents or None], batch.latent.device
         times = logsnr_uniform(settings.batch, settings.logsnr, device)
         latent = noised(clean, torch.randn_like(clean), times)
         with self._precision:
@@ -174,7 +174,7 @@ class ArcStage:
             shuffled = shuffle_prompts(cond)
             metrics["contrastive"] = contrastive(real_score, self._score(real, levels, shuffled))
             loss = loss + settings.contrastive_weight * metrics["contrastive"]
-        descend(self._accelerator, loss, self._rival, self._discriminator, settings.clip_norm)
+        descend(self._accelerator, loss, self._rival, settings.clip_norm, self._discriminator)
         return metrics
 
     def _learn(self, real: Tensor, fake: Tensor, levels: Tensor, cond: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
@@ -188,7 +188,7 @@ class ArcStage:
             loss = relativistic_generator(real_score, fake_score)
         else:
             loss = least_squares_generator(fake_score)
-        norm = descend(self._accelerator, loss, self._optimizer, self._generator, settings.clip_norm)
+        norm = descend(self._accelerator, loss, self._optimizer, settings.clip_norm, self._generator)
         self._discriminator.requires_grad_(True)
         return {"generator": loss, "norm": norm}
 

@@ -1,4 +1,4 @@
-"""Stage 1: audio to latents and back, by spectra, a discriminator and the width of the latents.
+"""Stage 1: latents to audio, by spectra and a discriminator; audio to latents, by what the analysis says of it.
 
 It knows no captions.
 """
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_export.errors import UsageError
+from post_training.analysis import Analysis
 from post_training.clips import Clips
 from post_training.config import HOP, AutoencoderSettings, Config, NetworkSettings
 from post_training.loop import STATE_FILE, RunFolder, descend, load_weights, make_optimizer, plain, precision, step_seed
@@ -24,7 +25,6 @@ from post_training.losses import (
     kl,
 )
 from post_training.network import (
-    LATENT_CHANNELS,
     Autoencoder,
     averaged,
     build_autoencoder,
@@ -59,19 +59,25 @@ class Ahead:
 
 
 class AutoencoderStage:
-    """`autoencoder` is trained, `average` is what is used of it, `adversary` is the discriminator."""
+    """`autoencoder` is trained, `average` is what is used of it, `adversary` is the discriminator.
 
-    def __init__(self, config: Config, clips: Clips, accelerator: "Accelerator") -> None:
+    The decoder hears the analysis's latents with noise on them, as the flow's will be a little off; the encoder learns
+    to give just those: their mean, and the noise as its width.
+    """
+
+    def __init__(self, config: Config, clips: Clips, analysis: Analysis, accelerator: "Accelerator") -> None:
         self.settings: AutoencoderSettings = config.autoencoder
         self._accelerator = accelerator
+        self._analysis = analysis.to(accelerator.device)
         torch.manual_seed(step_seed(config.seed, NAME, -1, 0))
         autoencoder = build_autoencoder(config.network)
         adversary = StftDiscriminator(self.settings.adversary_fft_sizes, self.settings.adversary_channels)
         self._average = averaged(autoencoder).to(accelerator.device)
-        self._stft = StftLoss(self.settings.fft_sizes, self.settings.bands).to(accelerator.device)
+        self._stft = [StftLoss(size, self.settings.bands).to(accelerator.device) for size in self.settings.fft_sizes]
         if self.settings.compile:
             autoencoder.compile_networks()
-            self._stft.compile_terms()
+            for stft in self._stft:
+                stft.compile_terms()
         optimizer = make_optimizer([autoencoder], self.settings, self.settings.learning_rate)
         adversary_optimizer = make_optimizer([adversary], self.settings, self.settings.adversary_learning_rate)
         self._autoencoder, self._adversary, self._optimizer, self._adversary_optimizer = accelerator.prepare(
@@ -92,17 +98,20 @@ class AutoencoderStage:
     def step(self, step: int) -> Mapping[str, Tensor]:
         settings = self.settings
         real = self._crops.get(step).to(self._accelerator.device, non_blocking=True)
-        noise = torch.randn(len(real), LATENT_CHANNELS, settings.latents, device=real.device)
+        latent = self._analysis(real)
         with precision(settings, real.device):
-            made, mean, std = self._autoencoder(real, noise)
-        metrics = {"stft": self._stft(made, real), "kl": kl(mean, std)}
+            noised = latent + settings.noise * torch.randn_like(latent)
+            made, mean, std = self._autoencoder(noised, real[: settings.encoded])
+        stft = self._stft[step % len(self._stft)]
+        metrics = {"stft": stft(made, real), "kl": kl(latent[: settings.encoded], settings.noise, mean, std)}
         loss = settings.stft_weight * metrics["stft"] + settings.kl_weight * metrics["kl"]
         if step >= settings.adversary_from:
             metrics["discriminator"] = self._teach_adversary(real, made.detach())
             metrics |= self._ask_adversary(real, made)
             loss = loss + settings.adversary_weight * metrics["adversarial"]
             loss = loss + settings.feature_weight * metrics["features"]
-        metrics["norm"] = descend(self._accelerator, loss, self._optimizer, self._autoencoder, settings.clip_norm)
+        parts = [plain(self._autoencoder).get_submodule(name) for name in ("decoder", "encoder")]
+        metrics["norm"] = descend(self._accelerator, loss, self._optimizer, settings.clip_norm, *parts)
         update_average(self._average, plain(self._autoencoder), early_decay(settings.ema, step))
         return {name: value.detach() for name, value in metrics.items()}
 
@@ -110,7 +119,7 @@ class AutoencoderStage:
         real_scores, _ = self._adversary(real)
         made_scores, _ = self._adversary(made)
         loss = hinge_discriminator(real_scores, made_scores)
-        descend(self._accelerator, loss, self._adversary_optimizer, self._adversary, self.settings.clip_norm)
+        descend(self._accelerator, loss, self._adversary_optimizer, self.settings.clip_norm, self._adversary)
         return loss
 
     def _ask_adversary(self, real: Tensor, made: Tensor) -> dict[str, Tensor]:

@@ -123,16 +123,20 @@ class StageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderSettings(StageSettings):
-    """Stage 1. `latents`: length of the crops. bands: mel bands by which spectra are compared.
+    """Stage 1. `latents`: length of the crops. bands: mel bands by which spectra are compared, at each of `fft_sizes`
+    in turns.
 
-    Until `adversary_from` there is no discriminator.
+    noise: standard deviation of what is added to latents, themselves about 1, before they are decoded. encoded: so many
+    crops of a batch teach the encoder too. Until `adversary_from` there is no discriminator.
     """
 
     latents: int
     fft_sizes: tuple[int, ...]
     bands: int = 96
+    noise: float = 0.2
+    encoded: int
     stft_weight: float = 1.0
-    kl_weight: float = 1e-4
+    kl_weight: float = 1.0
     adversary_from: int
     adversary_weight: float = 0.1
     feature_weight: float = 5.0
@@ -142,7 +146,9 @@ class AutoencoderSettings(StageSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _positive(self, "latents", "bands", "adversary_channels", "adversary_learning_rate")
+        _positive(self, "latents", "bands", "noise", "encoded", "adversary_channels", "adversary_learning_rate")
+        if self.encoded > self.batch:
+            raise ValueError(f"encoded = {self.encoded}, expected at most batch, {self.batch}")
         _within(self, 0, 1e6, "stft_weight", "kl_weight", "adversary_from", "adversary_weight", "feature_weight")
         for size in (*self.fft_sizes, *self.adversary_fft_sizes):
             if size < 16 or size & (size - 1):
@@ -178,9 +184,12 @@ class FlowSettings(StageSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ArcSettings(StageSettings):
-    """Stage 3. `layers`: how many of the base's blocks the discriminator keeps."""
+    """Stage 3. `layers`: how many of the base's blocks the discriminator keeps. `latents`: so many of each clip's are
+    shown, from its first on; 0 shows all.
+    """
 
     layers: int
+    latents: int = 0
     discriminator_learning_rate: float
     adversary: str = "relativistic"
     contrastive_weight: float = 1.0
@@ -216,6 +225,8 @@ class Config:
             raise ValueError(
                 f"autoencoder.latents is {self.autoencoder.latents}, more than a clip's {self.network.latents}"
             )
+        if self.arc.latents and not 16 <= self.arc.latents <= self.network.latents:
+            raise ValueError(f"arc.latents is {self.arc.latents}, expected 0, or 16 to {self.network.latents}")
         if self.arc.layers > self.network.depth:
             raise ValueError(f"arc.layers is {self.arc.layers}, more than the network's depth, {self.network.depth}")
 

@@ -1,6 +1,6 @@
 """The latents of all clips with their captions, in safetensors shards, and the batches drawn from them.
 
-It knows the autoencoder only as something that encodes.
+It knows the analysis only as something that makes latents of audio.
 """
 
 import hashlib
@@ -19,27 +19,25 @@ from torch import Tensor
 from edge_export.errors import UsageError
 from edge_export.progress import Progress, silent
 from edge_export.staging import output_error
+from post_training.analysis import LATENT_CHANNELS, Analysis
 from post_training.clips import ABOUT, Clips, write_whole
 from post_training.config import HOP
-from post_training.network import LATENT_CHANNELS, Autoencoder
 from post_training.text import EMPTY, tokenize
 
-ENCODED_AT_ONCE, ON_GPU = 2, 16
-SCALE_FILE = "scale.json"
+ANALYSED_AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latents:
-    """means: float16 [clips, 64, length], as the encoder gives them; scale: their standard deviation."""
+    """means: float16 [clips, 64, length], as the analysis gives them."""
 
     means: Tensor
     captions: tuple[str, ...]
     seconds: tuple[float, ...]
-    scale: float
 
 
 class Batch(NamedTuple):
-    """latent float32 [batch, 64, length], scaled to unit variance; ids int64, mask float32 [batch, tokens]; seconds."""
+    """latent float32 [batch, 64, length]; ids int64, mask float32 [batch, tokens]; seconds."""
 
     latent: Tensor
     ids: Tensor
@@ -47,26 +45,17 @@ class Batch(NamedTuple):
     seconds: Tensor
 
 
-@torch.no_grad()
-def encode_clips(
-    folder: Path,
-    clips: Clips,
-    autoencoder: Autoencoder,
-    device: torch.device,
-    progress: Progress = silent,
-    *,
-    compiled: bool = False,
+def analyse_clips(
+    folder: Path, clips: Clips, analysis: Analysis, device: torch.device, progress: Progress = silent
 ) -> Latents:
-    """Encode what `folder` does not hold yet, shard by shard, and open it; `compiled` is several times as fast.
+    """Analyse what `folder` does not hold yet, shard by shard, and open it.
 
     Raises:
-        UsageError: `folder` holds latents of another autoencoder or of other clips.
+        UsageError: `folder` holds latents of another analysis or of other clips.
         OutputError: it cannot be written; the shards that are complete stay.
     """
-    autoencoder = autoencoder.to(device)
-    origin = _fingerprint(autoencoder)
-    if compiled:
-        autoencoder.compile_networks()
+    analysis = analysis.to(device)
+    origin = _fingerprint(analysis)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -74,29 +63,23 @@ def encode_clips(
     for done, indices in enumerate(clips.plan.shards(), start=1):
         path = _shard_path(folder, indices.start)
         if not path.exists():
-            means = torch.cat([_encode(autoencoder, clips, some, device) for some in _groups(indices, device)])
-            about = json.dumps({"autoencoder": origin, "captions": _captions(clips, indices)})
+            means = torch.cat([_analyse(analysis, clips, some, device) for some in _groups(indices)])
+            about = json.dumps({"analysis": origin, "captions": _captions(clips, indices)})
             write_whole(path, save({"means": means}, {ABOUT: about}))
         progress("latents", min(done * clips.plan.data.shard, len(clips)), len(clips))
-    return _open(folder, clips, origin)
-
-
-def _groups(indices: range, device: torch.device) -> Iterator[range]:
-    size = ON_GPU if device.type == "cuda" else ENCODED_AT_ONCE
-    for start in range(indices.start, indices.stop, size):
-        yield range(start, min(start + size, indices.stop))
-
-
-def _encode(autoencoder: Autoencoder, clips: Clips, indices: range, device: torch.device) -> Tensor:
-    audio = torch.from_numpy(np.stack([clips.read(index) for index in indices])).to(device)
-    mean, _ = autoencoder.encode(audio)
-    return mean.to("cpu", torch.float16)
-
-
-def _open(folder: Path, clips: Clips, origin: str) -> Latents:
     shards = [_read(_shard_path(folder, indices.start), origin, indices, clips) for indices in clips.plan.shards()]
-    means = torch.cat(shards)
-    return Latents(means=means, captions=clips.captions, seconds=clips.seconds, scale=_scale(folder, means))
+    return Latents(means=torch.cat(shards), captions=clips.captions, seconds=clips.seconds)
+
+
+def _groups(indices: range) -> Iterator[range]:
+    for start in range(indices.start, indices.stop, ANALYSED_AT_ONCE):
+        yield range(start, min(start + ANALYSED_AT_ONCE, indices.stop))
+
+
+def _analyse(analysis: Analysis, clips: Clips, indices: range, device: torch.device) -> Tensor:
+    audio = torch.from_numpy(np.stack([clips.read(index) for index in indices])).to(device)
+    latent: Tensor = analysis(audio)
+    return latent.to("cpu", torch.float16)
 
 
 def _read(path: Path, origin: str, indices: range, clips: Clips) -> Tensor:
@@ -107,11 +90,11 @@ def _read(path: Path, origin: str, indices: range, clips: Clips) -> Tensor:
         raise UsageError(f"{path} is no file of latents ({error}); remove it, and it is made again") from error
     length = clips.plan.samples // HOP
     if (
-        about.get("autoencoder") != origin
+        about.get("analysis") != origin
         or about.get("captions") != _captions(clips, indices)
         or means.shape != (len(indices), LATENT_CHANNELS, length)
     ):
-        raise UsageError(f"{path} is of another autoencoder or of other clips; remove {path.parent}")
+        raise UsageError(f"{path} is of another analysis or of other clips; remove {path.parent}")
     return means
 
 
@@ -119,21 +102,13 @@ def _captions(clips: Clips, indices: range) -> list[str]:
     return list(clips.captions[indices.start : indices.stop])
 
 
-def _scale(folder: Path, means: Tensor) -> float:
-    """Noted when first computed, so that it does not depend on the machine."""
-    path = folder / SCALE_FILE
-    if not path.exists():
-        write_whole(path, json.dumps({"scale": float(means.float().std())}).encode())
-    return float(json.loads(path.read_text(encoding="utf-8"))["scale"])
-
-
 def _shard_path(folder: Path, start: int) -> Path:
     return folder / f"latents-{start:07d}.safetensors"
 
 
-def _fingerprint(autoencoder: Autoencoder) -> str:
+def _fingerprint(analysis: Analysis) -> str:
     total = hashlib.sha256()
-    for name, tensor in sorted(autoencoder.encoder.state_dict().items()):
+    for name, tensor in sorted(analysis.state_dict().items()):
         total.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return total.hexdigest()
 
@@ -144,7 +119,6 @@ class Examples:
     def __init__(self, latents: Latents, spiece: bytes, tokens: int, device: torch.device) -> None:
         ids, mask = tokenize(spiece, [*latents.captions, EMPTY], tokens)
         self._latents = latents.means.to(device)
-        self._scale = latents.scale
         self._ids, self._mask = torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
         self._seconds = torch.tensor(latents.seconds, dtype=torch.float32, device=device)
 
@@ -155,7 +129,7 @@ class Examples:
         dropped = torch.rand(batch, device=device) < prompt_dropout
         prompts = torch.where(dropped, len(self._latents), chosen)
         return Batch(
-            self._latents[chosen].float() / self._scale,
+            self._latents[chosen].float(),
             self._ids[prompts],
             self._mask[prompts],
             self._seconds[chosen],

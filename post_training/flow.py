@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 NAME = "flow"
-SETTINGS = ("data", "network", "autoencoder", "flow")
+SETTINGS = ("data", "network", "flow")
 
 
 def noised(clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class FlowStage:
         with precision(settings, noise.device):
             velocity = self._flow(noised(batch.latent, noise, times), times, batch.ids, batch.mask, batch.seconds)
         loss = flow_loss(velocity.float(), batch.latent, noise)
-        norm = descend(self._accelerator, loss, self._optimizer, self._flow, settings.clip_norm)
+        norm = descend(self._accelerator, loss, self._optimizer, settings.clip_norm, self._flow)
         update_average(self._average, plain(self._flow), early_decay(settings.ema, step))
         return {"loss": loss.detach(), "norm": norm}
 

@@ -264,14 +264,16 @@ def make_optimizer(modules: Sequence[nn.Module], settings: StageSettings, learni
 
 
 def descend(
-    accelerator: "Accelerator", loss: Tensor, optimizer: torch.optim.Optimizer, module: nn.Module, clip_norm: float
+    accelerator: "Accelerator", loss: Tensor, optimizer: torch.optim.Optimizer, clip_norm: float, *modules: nn.Module
 ) -> Tensor:
-    """One update of `module` down the gradient of `loss`; returns the gradient's norm before it was clipped."""
+    """One update of `modules` down the gradient of `loss`, which is clipped for each of them alone; returns the first's
+    norm before that.
+    """
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(loss)
-    norm = nn.utils.clip_grad_norm_(module.parameters(), clip_norm)
+    norms = [nn.utils.clip_grad_norm_(module.parameters(), clip_norm) for module in modules]
     optimizer.step()
-    return norm.detach()
+    return norms[0].detach()
 
 
 def _set_rates(optimizers: Mapping[str, torch.optim.Optimizer], settings: StageSettings, step: int) -> None:

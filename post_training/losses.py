@@ -1,8 +1,9 @@
-"""What the autoencoder is trained by: spectra, the width of its latents, and a discriminator of spectrograms.
+"""What the autoencoder is trained by: spectra, the latents it should give, and a discriminator of spectrograms.
 
 It knows no training loop; every loss is a number to make smaller.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -22,24 +23,24 @@ Features = list[Tensor]
 
 
 class StftLoss(nn.Module):
-    """Multi-resolution STFT loss of left, right, sum and difference.
+    """STFT loss of left, right, sum and difference, at one resolution.
 
-    Each resolution adds spectral convergence |S - S'| / |S| (arXiv 1910.11480, equation 4) and the mean absolute
-    difference of the logarithms of mel bands' magnitudes (equation 5, its bins gathered as ears do it, as in arXiv
-    2306.06546), averaged over resolutions; sum and difference as in arXiv 2010.10291, with left and right besides as
-    in Stable Audio Open's autoencoder (arXiv 2407.14358). Hops are a quarter of the windows.
+    It adds spectral convergence |S - S'| / |S| (arXiv 1910.11480, equation 4) and the mean absolute difference of the
+    logarithms of mel bands' magnitudes (equation 5, its bins gathered as ears do it, as in arXiv 2306.06546); sum and
+    difference as in arXiv 2010.10291, with left and right besides as in Stable Audio Open's autoencoder (arXiv
+    2407.14358). The hop is a quarter of the window. Several resolutions are trained on in turns.
 
-    bands: mel bands of every resolution; those that hold no bin are left away.
+    bands: mel bands; those that hold no bin are left away.
     Args of forward: made and real, float32 [batch, 2, samples]. Returns a number.
     """
 
-    def __init__(self, fft_sizes: Sequence[int], bands: int = 96) -> None:
+    def __init__(self, fft_size: int, bands: int = 96) -> None:
         super().__init__()
-        self._sizes = tuple(fft_sizes)
         self._terms: Callable[[Tensor, Tensor, Tensor], Tensor] = _spectral_terms
-        for size in self._sizes:
-            self.register_buffer(f"window{size}", torch.hann_window(size), persistent=False)
-            self.register_buffer(f"filters{size}", _mel_means(size, bands), persistent=False)
+        self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
+        self.register_buffer("filters", _mel_means(fft_size, bands), persistent=False)
+        self.window: Tensor
+        self.filters: Tensor
 
     def compile_terms(self) -> None:
         """Have all but the transforms compiled where it is first used."""
@@ -48,11 +49,7 @@ class StftLoss(nn.Module):
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
         dither = torch.randn_like(real) * DITHER
         made, real = made.float() + dither, real + dither
-        terms = []
-        for size in self._sizes:
-            window, filters = self.get_buffer(f"window{size}"), self.get_buffer(f"filters{size}")
-            terms.append(self._terms(_spectra(made, window), _spectra(real, window), filters))
-        return _mean(terms)
+        return self._terms(_spectra(made, self.window), _spectra(real, self.window), self.filters)
 
 
 def _spectra(audio: Tensor, window: Tensor) -> Tensor:
@@ -84,11 +81,11 @@ def _mel_means(fft_size: int, bands: int) -> Tensor:
     return filters / filters.sum(1, keepdim=True)
 
 
-def kl(mean: Tensor, std: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of N(mean, std^2) from N(0, 1) in nats per latent: summed over channels
-    (axis 1), averaged over the rest: 1/2 sum(mean^2 + std^2 - 1 - log std^2) (arXiv 1312.6114, appendix B).
+def kl(target: Tensor, noise: float, mean: Tensor, std: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of N(mean, std^2) from N(target, noise^2), in nats per number, averaged:
+    log(std / noise) + (noise^2 + (target - mean)^2) / (2 std^2) - 1/2 (as arXiv 1312.6114, appendix B, of two).
     """
-    return 0.5 * (mean.square() + std.square() - 1 - 2 * std.log()).sum(1).mean()
+    return (std.log() - math.log(noise) + (noise**2 + (target - mean).square()) / (2 * std.square()) - 0.5).mean()
 
 
 def hinge_discriminator(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:

@@ -16,22 +16,20 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from edge_export import new_checkpoint
-from edge_export.model.autoencoder import Decoder, Encoder
+from edge_export.model.autoencoder import Decoder, Encoder, ResidualUnit
 from edge_export.model.conditioner import Conditioner, T5Attention, T5LayerNorm
 from edge_export.model.config import CONFIG_FILE, ModelConfig, OobleckConfig, load_config
 from edge_export.model.dit import Dit
-from edge_export.model.layers import FourierFeatures, LayerNorm
+from edge_export.model.layers import FourierFeatures, LayerNorm, SnakeBeta
 from post_training import channels_last
 from post_training.config import NetworkSettings
 
-LATENT_CHANNELS = 64
 SMALLEST_STD = 1e-4
-# The encoder's raw scale begins here: softplus(-4) = 0.018, so that noise does not drown the first latents.
-INITIAL_SCALE = -4.0
-# The encoder's means begin about as loud as 1 for audio of about 0.1: quieter ones are lost in their noise, and the
-# decoder would first learn to do without them.
-INITIAL_GAIN = 24.0
-INITIAL_LOUDNESS = 0.15  # on the decoder's last convolution: audio of about 0.1
+# The encoder's raw scale begins here: softplus(-1.5) = 0.2, about what it will be.
+INITIAL_SCALE = -1.5
+INITIAL_ADDED = 0.01  # how much of what they else would the residual units at the audio's own rate add
+INITIAL_LOUDNESS = 0.1  # of audio that the decoder makes of numbers about 1
+STRAIGHT = 3.0  # logarithm of a snake's beta that leaves it almost straight
 
 
 def model_document(network: NetworkSettings) -> dict[str, Any]:
@@ -95,14 +93,14 @@ def _size(network: NetworkSettings) -> new_checkpoint.Size:
 
 
 class Autoencoder(nn.Module):
-    """Oobleck as a variational autoencoder (arXiv 1312.6114), weight norm on every convolution.
+    """Oobleck, weight norm on every convolution; the level next to the audio begins as a filter bank.
 
     Args of forward:
-        audio: float32 [batch, 2, samples].
-        noise: float32 [batch, 64, samples / 2048].
+        latent: float32 [batch, 64, length], to be played.
+        audio: float32 [some, 2, samples], to be encoded.
     Returns:
-        the reconstruction, shaped as the audio; mean and std of the latents, shaped as the noise:
-        latent = mean + std noise, std = softplus(scale) + 1e-4.
+        the audio of `latent` [batch, 2, length * 2048]; mean and std of the latents of `audio`,
+        [some, 64, samples / 2048], std = softplus(scale) + 1e-4.
     """
 
     def __init__(self, encoder: OobleckConfig, decoder: OobleckConfig) -> None:
@@ -110,15 +108,7 @@ class Autoencoder(nn.Module):
         self.encoder = Encoder(encoder)
         self.decoder = Decoder(decoder)
         self._run: Callable[[nn.Module, Tensor], Tensor] = channels_last.run
-        for module in list(self.modules()):
-            if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
-                _draw_convolution(module)
-        last, out = self.encoder.layers[-1], self.decoder.layers[-2]
-        assert isinstance(last, nn.Conv1d) and last.bias is not None and isinstance(out, nn.Conv1d)
-        with torch.no_grad():
-            last.weight[:LATENT_CHANNELS] *= INITIAL_GAIN
-            last.bias[LATENT_CHANNELS:] = INITIAL_SCALE
-            out.weight *= INITIAL_LOUDNESS
+        _draw_autoencoder(self)
         for module in list(self.modules()):
             if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
                 parametrizations.weight_norm(module, dim=0)
@@ -131,9 +121,11 @@ class Autoencoder(nn.Module):
         mean, scale = self._run(self.encoder.layers, audio).float().chunk(2, dim=1)
         return mean, nn.functional.softplus(scale) + SMALLEST_STD
 
-    def forward(self, audio: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean, std = self.encode(audio)
-        return self._run(self.decoder.layers, mean + std * noise).float(), mean, std
+    def decode(self, latent: Tensor) -> Tensor:
+        return self._run(self.decoder.layers, latent).float()
+
+    def forward(self, latent: Tensor, audio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.decode(latent), *self.encode(audio)
 
 
 class ExactFourierFeatures(FourierFeatures):
@@ -193,6 +185,70 @@ def early_decay(decay: float, step: int) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
+@torch.no_grad()
+def _draw_autoencoder(autoencoder: Autoencoder) -> None:
+    """Noise of unit gain; the strided convolutions next to the audio are a filter bank and its inverse, and what lies
+    between them and the audio is as good as not there.
+    """
+    for module in autoencoder.modules():
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            _draw_convolution(module)
+    encoder: Any = autoencoder.encoder.layers
+    decoder: Any = autoencoder.decoder.layers
+    first, last = encoder[1], decoder[-4]
+    analysing, playing = _last(first), last.layers[1]
+    _draw_filters(analysing.weight, analysing.stride[0])
+    _draw_filters(playing.weight, playing.stride[0])
+    analysing.weight.mul_(1 / INITIAL_LOUDNESS)
+    playing.weight.mul_(INITIAL_LOUDNESS)
+    for block in (first, last):
+        for unit in block.layers:
+            if isinstance(unit, ResidualUnit):
+                _last(unit).weight.mul_(INITIAL_ADDED)
+    for snake in (*_snakes(first), *_snakes(last.layers[2:]), *_snakes(decoder[-3])):
+        snake.beta.fill_(STRAIGHT)
+    for through in (encoder[0], decoder[-2]):
+        for channel in range(min(through.weight.shape[:2])):
+            through.weight[channel] = 0
+            through.weight[channel, channel, through.kernel_size[0] // 2] = 1
+    encoder[-1].bias[len(encoder[-1].bias) // 2 :] = INITIAL_SCALE
+
+
+def _last(block: nn.Module) -> Any:
+    """The convolution that a block ends with."""
+    layers: Any = block.layers
+    return layers[-1]
+
+
+def _snakes(block: nn.Module) -> list[SnakeBeta]:
+    return [module for module in block.modules() if isinstance(module, SnakeBeta)]
+
+
+def _draw_filters(weight: Tensor, stride: int) -> None:
+    """Fill weight [filters, 2.., 2 stride] with bands of an MDCT of the channels' sum, then of their difference.
+
+    MDCT: cos(pi / N (n + 1/2 + N/2) (k + 1/2)) under a sine window, N = stride: neighbouring frames add up to the
+    signal (Princen, Johnson and Bradley, ICASSP 1987). Three quarters of the filters are the sum's. What is left over
+    beyond N bands keeps what was drawn.
+    """
+    filters = len(weight)
+    middle = min(stride, max(1, 3 * filters // 4))
+    n, k = torch.arange(2 * stride), torch.arange(stride)
+    window = torch.sin(math.pi / (2 * stride) * (n + 0.5)) * math.sqrt(1 / stride)
+    bands = window * torch.cos(math.pi / stride * (n + 0.5 + stride / 2) * (k[:, None] + 0.5))
+    side = min(stride, filters - middle)
+    weight[:middle] = bands[_spread(middle, stride), None]
+    if side:
+        weight[middle : middle + side] = bands[_spread(side, stride), None]
+        weight[middle : middle + side, 1::2] *= -1
+
+
+def _spread(count: int, of: int) -> Tensor:
+    """`count` different numbers below `of`, rising, the lower ones closer together."""
+    place = torch.arange(count) / count
+    return (place * count + (of - count) * place.square()).round().long()
+
+
 def _draw_convolution(module: nn.Conv1d | nn.ConvTranspose1d) -> None:
     """Noise of unit gain, and no bias."""
     fan_in = module.in_channels * module.kernel_size[0] // (1 if isinstance(module, nn.Conv1d) else module.stride[0])
@@ -240,7 +296,6 @@ def parameters(module: nn.Module) -> int:
 
 
 __all__ = [
-    "LATENT_CHANNELS",
     "Autoencoder",
     "Flow",
     "averaged",

@@ -3,20 +3,18 @@
 It knows names and bytes; `edge_export.checkpoint` reads them back strictly.
 """
 
-import copy
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_export.checkpoint import CONDITIONER, DECODER, DIT, ENCODER, SPIECE_FILE, T5, T5_WEIGHTS_FILE
 from edge_export.new_checkpoint import T5_FOLDER
 from edge_export.staging import staged_folder
 from post_training.config import NetworkSettings
-from post_training.network import LATENT_CHANNELS, Autoencoder, Flow, write_documents
+from post_training.network import Autoencoder, Flow, write_documents
 
 CARD_FILE = "README.md"
 # torch's names of weight norm's two tensors, and the published ones.
@@ -27,15 +25,11 @@ EXACT = ("inv_freq", "timestep_features.weight", "embedder.embedding.0.weights")
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What is published. latent_scale: the latents' standard deviation, by which the dit's are divided.
-
-    It is folded into the autoencoder's weights, so that nobody who reads the checkpoint need know of it.
-    """
+    """What is published."""
 
     network: NetworkSettings
     autoencoder: Autoencoder
     flow: Flow
-    latent_scale: float
     spiece: bytes
 
 
@@ -55,35 +49,12 @@ def publish(trained: Trained, folder: Path, card: str) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-@torch.no_grad()
-def scaled(autoencoder: Autoencoder, scale: float) -> Autoencoder:
-    """A copy whose latents are those of `autoencoder` divided by `scale`: mean / scale, decoder(scale latent).
-
-    The encoder's raw scale is lowered by log(scale): its softplus is an exponential where the std is small, so
-    that the std is divided by `scale` to first order.
-    """
-    made = copy.deepcopy(autoencoder)
-    first, last = made.decoder.layers[0], made.encoder.layers[-1]
-    assert isinstance(first, nn.Conv1d) and isinstance(last, nn.Conv1d) and last.bias is not None
-    _gain(first).mul_(scale)
-    _gain(last)[:LATENT_CHANNELS] /= scale
-    last.bias[:LATENT_CHANNELS] /= scale
-    last.bias[LATENT_CHANNELS:] -= math.log(scale)
-    return made
-
-
-def _gain(convolution: nn.Conv1d) -> Tensor:
-    """Weight norm's g, [outputs, 1, 1]."""
-    return convolution.parametrizations["weight"].original0  # type: ignore[index, return-value, union-attr]
-
-
 def _weights(trained: Trained) -> dict[str, Tensor]:
-    autoencoder = scaled(trained.autoencoder, trained.latent_scale)
     tensors = {
         f"{prefix}{name}": tensor
         for prefix, module in (
-            (ENCODER, autoencoder.encoder),
-            (DECODER, autoencoder.decoder),
+            (ENCODER, trained.autoencoder.encoder),
+            (DECODER, trained.autoencoder.decoder),
             (DIT, trained.flow.dit),
             (CONDITIONER, trained.flow.conditioner),
         )

@@ -1,8 +1,9 @@
 """A run: its folder, what each stage needs of those before it, and the stages by name.
 
-RUN/clips/        captioned audio             RUN/autoencoder/  stage 1
-RUN/spiece.model  trained on the captions     RUN/latents/      of stage 1's encoder
-RUN/flow/         stage 2                     RUN/arc/          stage 3 (arc-no-contrastive/ ... for ablations)
+RUN/clips/        captioned audio             RUN/analysis.safetensors  what latents are, by the first clips
+RUN/spiece.model  trained on the captions     RUN/latents/              of all clips
+RUN/autoencoder/  stage 1                     RUN/flow/                 stage 2, which does not need stage 1
+RUN/arc/          stage 3 (arc-no-contrastive/ ... for ablations)
 """
 
 import math
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING
 from edge_export.errors import UsageError
 from edge_export.progress import Progress, silent
 from post_training import arc, autoencoder, flow
+from post_training.analysis import Analysis, fitted
 from post_training.arc import ArcStage
 from post_training.autoencoder import AutoencoderStage, load_autoencoder
 from post_training.clips import Clips, Draw, Plan, make_clips, open_clips, write_whole
 from post_training.config import Config, StageSettings
-from post_training.data import Examples, Latents, encode_clips
+from post_training.data import Examples, Latents, analyse_clips
 from post_training.flow import FlowStage, load_flow
 from post_training.loop import Note, Reached, RunFolder, document, make_accelerator, run_stage
 from post_training.publish import Trained
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 STAGES = (autoencoder.NAME, flow.NAME, arc.NAME)
-SPIECE_FILE = "spiece.model"
+SPIECE_FILE, ANALYSIS_FILE = "spiece.model", "analysis.safetensors"
 CAPTIONS_FOR_PIECES = 20_000
 
 AnyStage = AutoencoderStage | FlowStage | ArcStage
@@ -64,16 +66,16 @@ class Run:
             return make_clips(self.folder / "clips", plan, self.draw, self.progress)
 
     @cached_property
-    def latents(self) -> Latents:
-        encoder = load_autoencoder(self.stage_folder(autoencoder.NAME), self.config.network)
+    def analysis(self) -> Analysis:
+        """What latents are, fitted to the first clips when it is first asked for."""
         with self.accelerator.main_process_first():
-            return encode_clips(
-                self.folder / "latents",
-                self.clips,
-                encoder,
-                self.accelerator.device,
-                self.progress,
-                compiled=self.config.autoencoder.compile,
+            return fitted(self.folder / ANALYSIS_FILE, self.clips)
+
+    @cached_property
+    def latents(self) -> Latents:
+        with self.accelerator.main_process_first():
+            return analyse_clips(
+                self.folder / "latents", self.clips, self.analysis, self.accelerator.device, self.progress
             )
 
     @cached_property
@@ -116,7 +118,6 @@ class Run:
             network=self.config.network,
             autoencoder=load_autoencoder(self.stage_folder(autoencoder.NAME), self.config.network),
             flow=load_flow(self.stage_folder(name), self.config.network),
-            latent_scale=self.latents.scale,
             spiece=self.spiece,
         )
 
@@ -124,7 +125,7 @@ class Run:
         config = self.config
         if name == autoencoder.NAME:
             return (
-                lambda: AutoencoderStage(config, self.clips, self.accelerator),
+                lambda: AutoencoderStage(config, self.clips, self.analysis, self.accelerator),
                 config.autoencoder,
                 autoencoder.SETTINGS,
             )

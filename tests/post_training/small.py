@@ -42,6 +42,7 @@ CONFIG = Config(
         steps=4,
         batch=2,
         latents=4,
+        encoded=1,
         learning_rate=1e-3,
         fft_sizes=(256, 64),
         adversary_from=2,

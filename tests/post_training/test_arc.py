@@ -104,7 +104,7 @@ def stage(**changes) -> ArcStage:
     torch.manual_seed(5)
     captions = tuple(f"{kind} {i}" for i in range(4) for kind in KINDS)
     means = torch.randn(len(captions), 64, 32).half()
-    latents = Latents(means=means, captions=captions, seconds=(0.3,) * len(captions), scale=1.0)
+    latents = Latents(means=means, captions=captions, seconds=(0.3,) * len(captions))
     examples = Examples(latents, train_spiece([*captions] * 5, 200), 16, torch.device("cpu"))
     config = replace(CONFIG, arc=replace(CONFIG.arc, **changes))
     return ArcStage(config, base(), examples, make_accelerator())
@@ -143,3 +143,11 @@ def test_ablations_by_setting():
     torch.manual_seed(0)
     squares = stage(adversary="least-squares").step(0)
     assert float(relativistic["discriminator"]) != float(squares["discriminator"])
+
+
+def test_it_can_be_shown_the_first_latents_alone():
+    made = stage(latents=16)
+    lengths: list[int] = []
+    made.modules["generator"].register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[-1]))
+    made.step(0)
+    assert lengths == [16]

@@ -46,6 +46,8 @@ def test_the_small_models_play_7_seconds(name):
         ("depth = 3", "depth = 0", ["[network]", "depth = 0"]),
         ("num_heads = 1", "num_heads = 3", ["num_heads"]),
         ("latents = 16", "latents = 64", ["autoencoder.latents is 64"]),
+        ("encoded = 2", "encoded = 5", ["[autoencoder]", "encoded = 5, expected at most batch, 4"]),
+        ("[arc]", "[arc]\nlatents = 8", ["arc.latents is 8, expected 0, or 16 to 32"]),
         ("layers = 2\nlearning", "layers = 9\nlearning", ["arc.layers is 9", "depth, 3"]),
         ("shortest = 1.0", "shortest = 5", ["data.shortest"]),
         ("betas = [0.0, 0.99]", "betas = [0.9]", ["arc.betas has 1 entries, expected 2"]),

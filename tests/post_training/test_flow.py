@@ -54,22 +54,22 @@ def test_the_schedule_of_arc_is_the_runtimes():
     assert (inner < 1 / (1 + math.exp(-6))).all() and (inner > 1 / (1 + math.exp(2))).all()
 
 
-def test_dropped_prompts_are_the_empty_one_and_latents_have_unit_scale():
+def test_dropped_prompts_are_the_empty_one_and_latents_are_their_own_clips():
     captions = ("low hum", "high whistle", "soft noise")
-    means = torch.tensor([2.0, 4.0, 6.0]).half()[:, None, None].expand(3, 64, 5).contiguous()
-    latents = Latents(means=means, captions=captions, seconds=(1.0, 2.0, 3.0), scale=2.0)
+    means = torch.tensor([1.0, 2.0, 3.0]).half()[:, None, None].expand(3, 64, 5).contiguous()
+    latents = Latents(means=means, captions=captions, seconds=(1.0, 2.0, 3.0))
     examples = Examples(latents, train_spiece([*captions] * 20, 200), 16, CPU)
     torch.manual_seed(0)
     batch = examples.draw(400, 0.25)
     empty = batch.mask.sum(1) == 1
     assert 0.15 < float(empty.float().mean()) < 0.35
     assert (batch.ids[empty] == torch.tensor([1] + [0] * 15)).all()
-    assert torch.equal(batch.latent[:, 0, 0], batch.seconds)  # clip i holds 2 i, and lasts i seconds
+    assert torch.equal(batch.latent[:, 0, 0], batch.seconds)  # clip i holds i, and lasts i seconds
     assert not (examples.draw(400).mask.sum(1) == 1).any()
 
 
 def test_the_first_steps_are_shown_short_clips():
-    latents = Latents(means=torch.randn(3, 64, 16).half(), captions=KINDS, seconds=(1.0, 1.0, 1.0), scale=1.0)
+    latents = Latents(means=torch.randn(3, 64, 16).half(), captions=KINDS, seconds=(1.0, 1.0, 1.0))
     examples = Examples(latents, train_spiece([*KINDS] * 20, 200), CONFIG.network.tokens, CPU)
     stage = FlowStage(CONFIG, examples, make_accelerator())
     lengths: list[int] = []

@@ -48,7 +48,7 @@ class Toy:
         if step == self.stop_at:
             raise KeyboardInterrupt
         loss = (self.layer(torch.randn(4, self.layer.in_features)) - torch.randn(4, 1)).square().mean()
-        descend(self.accelerator, loss, self.optimizer, self.layer, 1.0)
+        descend(self.accelerator, loss, self.optimizer, 1.0, self.layer)
         return {"loss": loss.detach() * (float("nan") if step == self.bad_at else 1)}
 
 

@@ -21,11 +21,19 @@ def tone(frequency: float, level: float = 0.3, side: float = 1.0) -> torch.Tenso
 
 
 def test_kl_by_hand():
-    mean, std = torch.zeros(1, 2, 3), torch.ones(1, 2, 3)
-    assert kl(mean, std) == 0
-    # two channels: 1/2 (4 + 1 - 1 - 0) + 1/2 (0 + 1/4 - 1 - ln 1/4)
-    mean[:, 0], std[:, 1] = 2.0, 0.5
-    assert float(kl(mean, std)) == pytest.approx(2 + 0.5 * (0.25 - 1 + math.log(4)))
+    target, mean, std = torch.ones(1, 2, 3), torch.ones(1, 2, 3), torch.full((1, 2, 3), 0.5)
+    assert float(kl(target, 0.5, mean, std)) == pytest.approx(0)
+    # two channels: (1/4 + 4) / (2 / 4) - 1/2, and ln 4 + (1/4 + 0) / (2 * 4) - 1/2
+    mean[:, 0], std[:, 1] = 3.0, 2.0
+    expected = ((0.25 + 4) / 0.5 - 0.5 + math.log(4) + 0.25 / 8 - 0.5) / 2
+    assert float(kl(target, 0.5, mean, std)) == pytest.approx(expected)
+
+
+def test_kl_is_least_at_the_target():
+    target = torch.randn(1, 2, 3)
+    std = torch.full_like(target, 0.3)
+    assert kl(target, 0.3, target, std) < kl(target, 0.3, target + 0.1, std)
+    assert kl(target, 0.3, target, std) < kl(target, 0.3, target, 1.2 * std)
 
 
 def test_hinges_by_hand():
@@ -45,15 +53,16 @@ def test_feature_matching_by_hand_and_it_teaches_the_maker_alone():
     assert real[0][0].grad is None and made[0][0].grad is not None
 
 
-def test_the_stft_loss_is_small_for_the_same_and_grows_with_the_difference():
+@pytest.mark.parametrize("size", [512, 128])
+def test_the_stft_loss_is_small_for_the_same_and_grows_with_the_difference(size):
     torch.manual_seed(0)
-    stft, real = StftLoss((512, 128)), tone(440)
+    stft, real = StftLoss(size), tone(440)
     same, near, far = (float(stft(made, real)) for made in (real, tone(440, 0.25), tone(1000)))
     assert same < 1e-3 < near < far
 
 
 def test_the_stft_loss_hears_the_side_of_a_sound():
-    stft, wide = StftLoss((512, 128)), tone(440, side=-1.0)
+    stft, wide = StftLoss(512), tone(440, side=-1.0)
     torch.manual_seed(0)
     assert float(stft(tone(440, side=1.0), wide)) > 1
 
@@ -61,7 +70,7 @@ def test_the_stft_loss_hears_the_side_of_a_sound():
 def test_silence_has_a_bounded_loss():
     """A faint error under a silent side must not weigh like an audible one."""
     torch.manual_seed(0)
-    stft, mono = StftLoss((512, 128)), tone(440)
+    stft, mono = StftLoss(512), tone(440)
     faint = mono + 1e-4 * torch.randn(1, 2, 8192)
     assert float(stft(faint, mono)) < 0.5 and float(stft(mono * 0, mono * 0)) < 1e-3
 

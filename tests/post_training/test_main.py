@@ -48,6 +48,7 @@ def config(tmp_path_factory) -> Path:
         ("latents", 16),
         ("save_every", 1),
         ("batch", 2),
+        ("encoded", 1),
     ):
         text = re.sub(rf"^{name} = [\d.]+", f"{name} = {value}", text, flags=re.M)
     path = tmp_path_factory.mktemp("config") / "c.toml"
@@ -91,7 +92,7 @@ def test_what_is_asked_for_wrongly(run, config, tmp_path):
     assert "choose one of autoencoder, flow, arc" in one_line(2, run("train", "vae", *arguments))
     assert "no config at" in one_line(2, run("train", "flow", "--config", tmp_path / "x", "--run", tmp_path))
     assert "no clips in" in one_line(2, run("train", "autoencoder", *arguments, "--clips", tmp_path))
-    assert "first: python -m post_training train autoencoder" in one_line(2, run("train", "flow", *arguments))
+    assert "first: python -m post_training train flow" in one_line(2, run("train", "arc", *arguments))
     (tmp_path / "file").write_text("")
     assert "file" in one_line(6, run("clips", "--config", config, "--run", tmp_path / "file" / "run"))
 
