@@ -5,20 +5,28 @@
 BASE and NO_CONTRASTIVE are checkpoints of the same run (`python -m post_training publish --stage flow`, `--stage
 arc-no-contrastive`), BUNDLE was built from the built-in checkpoint. Writes results/model.json, the tables and the
 picture of docs/model.md, and the page docs/model.html; `python -m benchmarks.show` writes the tables again.
+
+Each part is kept in --work once it was measured, and is not measured again for the same checkpoints and numbers.
 """
 
 import argparse
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.show import MODEL_PAGE, MODEL_PICTURE, MODEL_RESULTS, write_model
-from post_training.evaluation import Evaluation, EvaluationRequest, evaluate, evaluation_record, the_sounds
-from post_training.evaluation_report import HEARD, plot_evaluation, write_report
+from edge_export.builtin import BUILTIN_CHECKPOINT
+from edge_export.checkpoint import open_checkpoint
+from post_training.evaluation import EvaluationRequest, evaluate, evaluation_record, the_sounds
+from post_training.evaluation_report import HEARD, plot_rows, write_report
 
 STEPS = (1, 2, 4, 8)
 BASE_STEPS = (8, 25, 50, 100)
 GUIDANCE = (1.0, 4.0)
+MODEL, ABLATION, BASE = "model", "no contrastive term", "base"
 
 
 def main() -> None:
@@ -28,44 +36,66 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--prompts", type=int, default=500)
     parser.add_argument("--diverse", type=int, default=50)
+    parser.add_argument("--base-steps", type=int, nargs="+", default=BASE_STEPS)
+    parser.add_argument("--work", type=Path, default=Path("build/model"))
     given = parser.parse_args()
-    request = EvaluationRequest(
-        base=given.base,
-        bundle=given.bundle,
-        prompts=given.prompts,
-        diverse=given.diverse,
-        steps=STEPS,
-        base_steps=BASE_STEPS,
-        guidance=GUIDANCE,
-        heard=HEARD,
-        autoencoder=True,
-    )
-    whole = evaluate(request, the_sounds(), progress())
-    ablation = evaluate(
-        EvaluationRequest(checkpoint=given.ablation, prompts=given.prompts, diverse=given.diverse),
-        the_sounds(),
-        progress(),
-    )
-    save(whole, ablation)
-
-
-def save(whole: Evaluation, ablation: Evaluation) -> None:
-    """Everything that the docs show."""
-    results = {"model": evaluation_record(whole), "no contrastive term": evaluation_record(ablation)}
+    given.work.mkdir(parents=True, exist_ok=True)
+    parts = {name: measured(given.work, name, request) for name, request in requests(given)}
+    whole = parts.pop(MODEL)
+    ablation = parts.pop(ABLATION)
+    # A base's record has the real clips again, then the row that was asked for.
+    whole["rows"] += [record["rows"][-1] for record in parts.values()]
+    results = {MODEL: whole, ABLATION: ablation}
     MODEL_RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    write_report(MODEL_PAGE, whole)
-    plot_evaluation(MODEL_PICTURE, whole)
+    plot_rows(MODEL_PICTURE, whole["rows"])
     write_model(results)
 
 
-def progress() -> Callable[[str, int, int], None]:
+def requests(given: argparse.Namespace) -> Iterator[tuple[str, EvaluationRequest]]:
+    """The parts by name: the model itself first, and its bases last, which take the longest."""
+    asked = EvaluationRequest(prompts=given.prompts, diverse=given.diverse)
+    yield MODEL, replace(asked, bundle=given.bundle, steps=STEPS, heard=HEARD, autoencoder=True)
+    yield ABLATION, replace(asked, checkpoint=given.ablation)
+    for steps in given.base_steps:
+        for guidance in GUIDANCE:
+            base = replace(asked, base=given.base, steps=(), base_steps=(steps,), guidance=(guidance,))
+            yield f"{BASE} {steps} {guidance:g}", base
+
+
+def measured(work: Path, name: str, request: EvaluationRequest) -> dict[str, Any]:
+    """The record of an evaluation, from `work` where it was made before."""
+    path = work / f"{name.replace(' ', '-')}.json"
+    of = fingerprint(request)
+    if path.exists():
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if kept["of"] == of:
+            return kept["record"]  # type: ignore[no-any-return]
+    evaluation = evaluate(request, the_sounds(), progress(name))
+    if request.heard:
+        write_report(MODEL_PAGE, evaluation)
+    record = evaluation_record(evaluation)
+    path.write_text(json.dumps({"of": of, "record": record}), encoding="utf-8")
+    return record
+
+
+def fingerprint(request: EvaluationRequest) -> str:
+    """Of the numbers that were asked for and the weights that play."""
+    checkpoints = [request.checkpoint or BUILTIN_CHECKPOINT, *([request.base] if request.base else [])]
+    weights = [open_checkpoint(path).sha256 for path in checkpoints]
+    if request.bundle is not None:
+        weights.append(hashlib.sha256((request.bundle / "manifest.json").read_bytes()).hexdigest())
+    numbers = {key: value for key, value in asdict(request).items() if not isinstance(value, Path)}
+    return hashlib.sha256(json.dumps([numbers, weights]).encode()).hexdigest()
+
+
+def progress(part: str) -> Callable[[str, int, int], None]:
     """Says a line for every new piece of work."""
     said: set[str] = set()
 
     def heard(what: str, done: int, total: int, /) -> None:
         if what not in said:
             said.add(what)
-            print(f"{what}: {total}", flush=True)
+            print(f"{part}: {what} of {total}", flush=True)
 
     return heard
 

@@ -23,8 +23,10 @@ Weights are half precision.
 
 ## Training
 
-Three stages: the autoencoder ({autoencoder_steps} steps), a rectified flow ({flow_steps} steps, prompt dropout
-{dropout:.0%}), and adversarial relativistic-contrastive post-training (arXiv 2505.08175; {arc_steps} steps).
+A latent is what a fixed analysis says of a stretch: the 64 principal components of its compressed spectra. Three
+stages: the autoencoder, which learns to play and to find them ({autoencoder_steps} steps), a rectified flow over them
+({flow_steps} steps, prompt dropout {dropout:.0%}), and adversarial relativistic-contrastive post-training (arXiv
+2505.08175; {arc_steps} steps).
 This folder holds the averaged weights of `{stage}`.
 
     python -m post_training train autoencoder --config configs/{config} --run RUN

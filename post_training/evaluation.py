@@ -50,8 +50,9 @@ class EvaluationRequest:
     """What to evaluate. Paths of None are the built-in checkpoint, no bundle, no base.
 
     prompts: held-out prompts to play. seeds: sounds of each of the first `diverse` prompts, to compare among
-    themselves. references: real clips that the Frechet distance is taken to. heard: prompts whose audio is kept.
-    autoencoder: whether the prompts' real clips are put through encoder and decoder too.
+    themselves. steps: of the checkpoint; none are needed where there is a base. references: real clips that the Frechet
+    distance is taken to. heard: prompts whose audio is kept. autoencoder: whether the prompts' real clips are put
+    through encoder and decoder too.
     """
 
     checkpoint: Path | None = None
@@ -193,7 +194,7 @@ def evaluate(request: EvaluationRequest, sounds: Sounds, progress: Progress = si
     real = _figures("real clips", None, cases, own, judge, reference)
     right = [kind == case.facts.kind for kind, (case, _) in zip(opinion.kinds, others)]
     accuracy = (real.adherence * len(cases) + sum(right)) / (len(cases) + len(others))
-    judged = _judged([row for row in rows if row.name == "ARC"])
+    judged = _judged([row for row in rows if row.name == "ARC"] or rows)
     return Evaluation(
         checkpoint=BUILT_IN if request.checkpoint is None else request.checkpoint.resolve().name,
         sha256=sha256,
@@ -224,7 +225,8 @@ def check_request(request: EvaluationRequest) -> None:
             raise UsageError(f"{name} is {value}, expected {least} to {most}")
     for name in ("steps", "base_steps"):
         values = getattr(request, name)
-        if not values or not all(1 <= value <= 1000 for value in values):
+        needless = name == "steps" and request.base is not None
+        if not (values or needless) or not all(1 <= value <= 1000 for value in values):
             raise UsageError(f"{name.replace('_', '-')} is {_listed(values)}, expected numbers from 1 to 1000")
     if not request.guidance or not all(math.isfinite(value) and 0 <= value <= 100 for value in request.guidance):
         raise UsageError(f"guidance is {_listed(request.guidance)}, expected numbers from 0 to 100")

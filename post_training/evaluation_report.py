@@ -4,7 +4,7 @@ The page is one HTML file that needs no network and holds no scripts. jinja2, ma
 when one is asked for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from edge_export.page import embedded, require_page, templates
 from edge_export.plots import audio_picture, require_plots
 from edge_export.progress import Progress, silent
 from post_training.evaluate import COLUMNS, cells, remarks
-from post_training.evaluation import Evaluation, Row
+from post_training.evaluation import Evaluation, Row, row_record
 from runtime_py.audio import replace_file
 
 HEARD = 16
@@ -108,8 +108,13 @@ def _mp3(audio: np.ndarray, rate: int) -> bytes:
 
 def plot_evaluation(path: Path, evaluation: Evaluation) -> None:
     """Write the picture in the format that `path`'s ending names; OutputError when it cannot be written."""
+    plot_rows(path, [row_record(row) for row in evaluation.shown])
+
+
+def plot_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The same, of rows as `evaluation_record` has them."""
     try:
-        picture = evaluation_picture(evaluation, path.suffix.removeprefix("."))
+        picture = rows_picture(rows, path.suffix.removeprefix("."))
     except ValueError as error:
         raise OutputError(f"cannot write the picture {path}: {error}; choose another --plot") from error
     replace_file(path, picture)
@@ -117,6 +122,10 @@ def plot_evaluation(path: Path, evaluation: Evaluation) -> None:
 
 def evaluation_picture(evaluation: Evaluation, format: str) -> bytes:
     """Adherence, Frechet distance and diversity over the steps; ValueError when matplotlib has no such format."""
+    return rows_picture([row_record(row) for row in evaluation.shown], format)
+
+
+def rows_picture(rows: Sequence[Mapping[str, Any]], format: str) -> bytes:
     require_plots()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -124,15 +133,16 @@ def evaluation_picture(evaluation: Evaluation, format: str) -> bytes:
     figure = Figure(figsize=(11, 3.6), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 3)
-    steps = sorted({row.way.steps for row in evaluation.rows if row.way})
+    played = [row for row in rows if row["steps"] is not None]
+    steps = sorted({row["steps"] for row in played})
+    real = next((row for row in rows if row["name"] == "real clips"), None)
     for axes, name in zip(panels, ("adherence", "frechet", "diversity")):
-        for label, rows in _lines(evaluation):
-            points = [(row.way.steps, getattr(row, name)) for row in rows if row.way and getattr(row, name) is not None]
+        for label, line in _lines(played):
+            points = [(row["steps"], row[name]) for row in line if row[name] is not None]
             if points:
                 axes.plot(*zip(*sorted(points)), "o-", label=label)
-        real = getattr(evaluation.real, name)
-        if real is not None:
-            axes.axhline(real, color="grey", linestyle="--", linewidth=1, label="real clips")
+        if real is not None and real[name] is not None:
+            axes.axhline(real[name], color="grey", linestyle="--", linewidth=1, label="real clips")
         title = "Frechet distance" if name == "frechet" else name
         axes.set(title=title, xlabel="steps", xscale="log", xticks=steps, xticklabels=[str(step) for step in steps])
         axes.minorticks_off()
@@ -145,10 +155,10 @@ def evaluation_picture(evaluation: Evaluation, format: str) -> bytes:
     return picture.getvalue()
 
 
-def _lines(evaluation: Evaluation) -> Iterator[tuple[str, list[Row]]]:
+def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
     """Rows that differ only in their steps, with what they share."""
-    named: dict[str, list[Row]] = {}
-    for row in evaluation.rows:
-        guidance = row.way.guidance if row.way else None
-        named.setdefault(row.name if guidance is None else f"{row.name}, guidance {guidance:g}", []).append(row)
+    named: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        guidance = row["guidance"]
+        named.setdefault(row["name"] if guidance is None else f"{row['name']}, guidance {guidance:g}", []).append(row)
     yield from named.items()

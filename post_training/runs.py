@@ -24,6 +24,7 @@ from post_training.config import Config, StageSettings
 from post_training.data import Examples, Latents, analyse_clips
 from post_training.flow import FlowStage, load_flow
 from post_training.loop import Note, Reached, RunFolder, document, make_accelerator, run_stage
+from post_training.network import softened
 from post_training.publish import Trained
 from post_training.text import train_spiece
 
@@ -117,7 +118,7 @@ class Run:
         return Trained(
             network=self.config.network,
             autoencoder=load_autoencoder(self.stage_folder(autoencoder.NAME), self.config.network),
-            flow=load_flow(self.stage_folder(name), self.config.network),
+            flow=softened(load_flow(self.stage_folder(name), self.config.network)),
             spiece=self.spiece,
         )
 
