@@ -8,11 +8,13 @@ from torch import nn
 
 from edge_export.model.layers import FourierFeatures
 from post_training.network import (
+    SOFTENED,
     ExactFourierFeatures,
     averaged,
     build_autoencoder,
     build_flow,
     early_decay,
+    softened,
     update_average,
 )
 from runtime_py.metrics import snr_db
@@ -95,3 +97,14 @@ def test_a_gradient_reaches_every_weight_after_one_step():
     flow(torch.randn(2, 64, 16), torch.tensor([0.3, 0.6]), ids, mask, torch.ones(2)).square().sum().backward()
     silent = [name for name, p in flow.named_parameters() if p.grad is None or not p.grad.any()]
     assert silent == []
+
+
+def test_softened_text_attention_is_less_sharp_and_else_the_same():
+    torch.manual_seed(0)
+    flow = shaken(build_flow(CONFIG.network))
+    before = {name: tensor.clone() for name, tensor in flow.state_dict().items()}
+    after = softened(flow).state_dict()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    (name,) = changed
+    assert name.endswith("block.0.layer.0.SelfAttention.q.weight")
+    assert torch.allclose(after[name], SOFTENED * before[name])
