@@ -39,6 +39,7 @@ def main() -> None:
 
 def measure(checkpoint: Checkpoint, device: torch.device, steps: int, rounds: int, *, plain: bool) -> dict[str, Any]:
     """Milliseconds of one clip over `rounds` runs, in turns in half precision and in float32, and the SNR in dB."""
+    torch.backends.cudnn.benchmark = True
     config, half = checkpoint.config, torch.float16 if device.type == "cuda" else torch.bfloat16
     networks = {
         "half": HalfNetwork(checkpoint, device, steps=steps, dtype=half, compiled=not plain, captured=not plain),

@@ -24,6 +24,10 @@ app = typer.Typer(
 
 ConfigOption = Annotated[Path, typer.Option(metavar="FILE", help="configs/tiny.toml, configs/small.toml or your own.")]
 RunOption = Annotated[Path, typer.Option(metavar="DIR", help="The run's folder; the same one goes on.")]
+StartOption = Annotated[
+    str | None,
+    typer.Option(metavar="CHECKPOINT", help="Go on from its weights: built-in, or a folder of `publish`."),
+]
 ClipsOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Clips of another run; made if not given.")]
 
 
@@ -35,12 +39,14 @@ def train(
     steps: Annotated[int | None, typer.Option(metavar="N", help="Instead of the config's.")] = None,
     minutes: Annotated[float | None, typer.Option(metavar="M", help="Save and stop after so long.")] = None,
     clips: ClipsOption = None,
+    start: StartOption = None,
     no_contrastive: Annotated[bool, typer.Option("--no-contrastive", help="ARC without L_C.")] = False,
     least_squares: Annotated[bool, typer.Option("--least-squares", help="ARC without pairs: least squares.")] = False,
 ) -> None:
     """Run one stage to its last step, or go on with it."""
     from post_training import runs
     from post_training.config import load_config
+    from post_training.start import start_at
 
     if stage not in runs.STAGES:
         raise UsageError(f"unknown stage {stage!r}; choose one of {', '.join(runs.STAGES)}")
@@ -50,6 +56,7 @@ def train(
         config=runs.with_steps(chosen, stage, steps),
         draw=_draw(),
         clips_folder=clips,
+        start=None if start is None else start_at(start, chosen.network),
         note=_note,
         progress=_Progress(),
         deadline=float("inf") if minutes is None else time.monotonic() + 60 * minutes,
@@ -78,6 +85,7 @@ def publish(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The checkpoint; it must not exist yet.")],
     stage: Annotated[str, typer.Option(help="The run's folder to take the dit from: arc, flow, ...")] = "arc",
     clips: ClipsOption = None,
+    start: StartOption = None,
     card: Annotated[Path | None, typer.Option(metavar="FILE", help="Text of the model card.")] = None,
 ) -> None:
     """Write a run's model in the published layout, in half precision."""
@@ -85,9 +93,18 @@ def publish(
     from post_training.card import model_card
     from post_training.config import load_config
     from post_training.publish import publish as write
+    from post_training.start import start_at
 
     settings = load_config(config)
-    made = runs.Run(folder=run, config=settings, draw=_draw(), clips_folder=clips, note=_note, progress=_Progress())
+    made = runs.Run(
+        folder=run,
+        config=settings,
+        draw=_draw(),
+        clips_folder=clips,
+        start=None if start is None else start_at(start, settings.network),
+        note=_note,
+        progress=_Progress(),
+    )
     text = model_card(settings, stage, config.name) if card is None else card.read_text(encoding="utf-8")
     size = write(made.trained(stage), out, text)
     print(f"{out}: {size / 1e6:.2f} MB")

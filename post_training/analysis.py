@@ -18,6 +18,7 @@ from post_training.clips import Clips, write_whole
 from post_training.config import HOP, RATE
 from runtime_py.metrics import mel_filters
 
+ANALYSIS_FILE = "analysis.safetensors"
 LATENT_CHANNELS = 64
 FRAMES = 2  # of mel bands in one latent
 WINDOW, BANDS = 2048, 64

@@ -15,7 +15,7 @@ from edge_export.errors import UsageError
 from post_training.analysis import Analysis
 from post_training.clips import Clips
 from post_training.config import HOP, AutoencoderSettings, Config, NetworkSettings
-from post_training.loop import STATE_FILE, RunFolder, descend, load_weights, make_optimizer, plain, precision, step_seed
+from post_training.loop import STATE_FILE, RunFolder, descend, load_weights, make_optimizer, plain, step_seed
 from post_training.losses import (
     StftDiscriminator,
     StftLoss,
@@ -31,28 +31,29 @@ from post_training.network import (
     early_decay,
     update_average,
 )
+from post_training.start import Start
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 NAME = "autoencoder"
 SETTINGS = ("data", "network", "autoencoder")
+STEPS_AHEAD = 2
+COMPARED = 64  # clips, by which loudness is settled
 
 
 class Ahead:
-    """Makes the next step's batch in a thread while this one is worked on."""
+    """Makes the next steps' batches in threads while this one is worked on."""
 
     def __init__(self, make: Callable[[int], np.ndarray]) -> None:
         self._make = make
-        self._pool = ThreadPoolExecutor(1)
-        self._waiting: tuple[int, Future[np.ndarray]] | None = None
+        self._pool = ThreadPoolExecutor(STEPS_AHEAD)
+        self._waiting: dict[int, Future[np.ndarray]] = {}
 
     def get(self, step: int) -> Tensor:
-        if self._waiting is None or self._waiting[0] != step:
-            self._waiting = (step, self._pool.submit(self._make, step))
-        made = self._waiting[1].result()
-        self._waiting = (step + 1, self._pool.submit(self._make, step + 1))
-        return torch.from_numpy(made)
+        wanted = range(step, step + 1 + STEPS_AHEAD)
+        self._waiting = {n: self._waiting.get(n) or self._pool.submit(self._make, n) for n in wanted}
+        return torch.from_numpy(self._waiting[step].result())
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -65,12 +66,14 @@ class AutoencoderStage:
     to give just those: their mean, and the noise as its width.
     """
 
-    def __init__(self, config: Config, clips: Clips, analysis: Analysis, accelerator: "Accelerator") -> None:
+    def __init__(
+        self, config: Config, clips: Clips, analysis: Analysis, accelerator: "Accelerator", start: Start | None = None
+    ) -> None:
         self.settings: AutoencoderSettings = config.autoencoder
         self._accelerator = accelerator
         self._analysis = analysis.to(accelerator.device)
         torch.manual_seed(step_seed(config.seed, NAME, -1, 0))
-        autoencoder = build_autoencoder(config.network)
+        autoencoder = build_autoencoder(config.network) if start is None else start.autoencoder()
         adversary = StftDiscriminator(self.settings.adversary_fft_sizes, self.settings.adversary_channels)
         self._average = averaged(autoencoder).to(accelerator.device)
         self._stft = [StftLoss(size, self.settings.bands).to(accelerator.device) for size in self.settings.fft_sizes]
@@ -99,9 +102,8 @@ class AutoencoderStage:
         settings = self.settings
         real = self._crops.get(step).to(self._accelerator.device, non_blocking=True)
         latent = self._analysis(real)
-        with precision(settings, real.device):
-            noised = latent + settings.noise * torch.randn_like(latent)
-            made, mean, std = self._autoencoder(noised, real[: settings.encoded])
+        noised = latent + settings.noise * torch.randn_like(latent)
+        made, mean, std = self._autoencoder(noised, real[: settings.encoded])
         stft = self._stft[step % len(self._stft)]
         metrics = {"stft": stft(made, real), "kl": kl(latent[: settings.encoded], settings.noise, mean, std)}
         loss = settings.stft_weight * metrics["stft"] + settings.kl_weight * metrics["kl"]
@@ -135,6 +137,22 @@ class AutoencoderStage:
 
     def close(self) -> None:
         self._crops.close()
+
+
+@torch.no_grad()
+def as_loud(autoencoder: Autoencoder, analysis: Analysis, clips: Clips) -> Autoencoder:
+    """`autoencoder` itself, its decoder's last convolution scaled so that the first clips keep their energy in total.
+
+    Magnitudes whose phase is not known are fitted best a few dB below what they should be.
+    """
+    real = made = 0.0
+    for index in range(min(COMPARED, len(clips))):
+        audio = torch.from_numpy(clips.read(index))[None]
+        real += float(audio.square().sum())
+        made += float(autoencoder.decode(analysis(audio)).square().sum())
+    last = [layer for layer in autoencoder.decoder.layers if isinstance(layer, nn.Conv1d)][-1]
+    last.weight = last.weight * (real / max(made, 1e-12)) ** 0.5
+    return autoencoder
 
 
 def load_autoencoder(folder: RunFolder, network: NetworkSettings) -> Autoencoder:

@@ -14,6 +14,7 @@ from post_training.config import Config, FlowSettings, NetworkSettings
 from post_training.data import Examples
 from post_training.loop import STATE_FILE, RunFolder, descend, load_weights, make_optimizer, plain, precision, step_seed
 from post_training.network import Flow, averaged, build_flow, early_decay, update_average
+from post_training.start import Start
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -61,15 +62,20 @@ def draw_times(settings: FlowSettings, batch: int, device: torch.device) -> Tens
 class FlowStage:
     """`flow` is trained, `average` is what is used of it."""
 
-    def __init__(self, config: Config, examples: Examples, accelerator: "Accelerator") -> None:
+    def __init__(
+        self, config: Config, examples: Examples, accelerator: "Accelerator", start: Start | None = None
+    ) -> None:
         self.settings: FlowSettings = config.flow
         self._accelerator, self._examples = accelerator, examples
         torch.manual_seed(step_seed(config.seed, NAME, -1, 0))
-        flow = build_flow(config.network)
+        flow = build_flow(config.network) if start is None else start.flow()
         self._average = averaged(flow).to(accelerator.device)
         if self.settings.compile:
             flow.dit.transformer.compile()
-        optimizer = make_optimizer([flow], self.settings, self.settings.learning_rate)
+        # T5 does not divide its logits by sqrt(d_kv); its queries begin that much smaller (network), and learn so.
+        queries = flow.text_queries()
+        factor = config.network.d_kv**-0.5
+        optimizer = make_optimizer([flow], self.settings, self.settings.learning_rate, queries, factor)
         self._flow, self._optimizer = accelerator.prepare(flow, optimizer)
 
     @property

@@ -44,8 +44,8 @@ class HalfNetwork:
         self._captured: tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...], Tensor] | None = None
         self._capturing = captured and device.type == "cuda"
         if compiled:
-            self._dit.compile(mode="max-autotune-no-cudagraphs")
-            self._decoder.compile(mode="max-autotune-no-cudagraphs")
+            self._dit.compile()
+            self._decoder.compile()
 
     @property
     def noise_shape(self) -> tuple[int, int, int, int]:

@@ -77,6 +77,10 @@ class RunFolder:
         if changed:
             raise UsageError(f"{self.path} was started with other settings: {', '.join(changed)}; choose another --run")
 
+    @property
+    def has_state(self) -> bool:
+        return (self.path / STATE_FILE).exists()
+
     def load(self) -> dict[str, Any] | None:
         """The last saved state, on the CPU; None if there is none.
 
@@ -84,7 +88,7 @@ class RunFolder:
             CheckpointError: the file is damaged, or holds more than tensors.
         """
         file = self.path / STATE_FILE
-        if not file.exists():
+        if not self.has_state:
             return None
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
@@ -137,6 +141,7 @@ def make_accelerator() -> "Accelerator":
     if on_gpu:
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
     else:
         keep_freed_memory()
     return Accelerator(mixed_precision="bf16" if on_gpu else "no", cpu=not on_gpu)
@@ -245,12 +250,21 @@ def rate(settings: StageSettings, step: int) -> float:
     return rise * max(fall, 0.0)
 
 
-def make_optimizer(modules: Sequence[nn.Module], settings: StageSettings, learning_rate: float) -> torch.optim.AdamW:
-    """AdamW (arXiv 1711.05101); weight decay for matrices alone."""
+def make_optimizer(
+    modules: Sequence[nn.Module],
+    settings: StageSettings,
+    learning_rate: float,
+    slower: Sequence[Tensor] = (),
+    factor: float = 1.0,
+) -> torch.optim.AdamW:
+    """AdamW (arXiv 1711.05101); weight decay for matrices alone; `slower` matrices learn at `factor` of the rate."""
+    apart = {id(parameter) for parameter in slower}
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    matrices = [p for p in parameters if p.ndim >= 2]
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in matrices if id(p) not in apart], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in matrices if id(p) in apart], "weight_decay": settings.weight_decay, "share": factor},
     ]
     optimizer = torch.optim.AdamW(
         [group for group in groups if group["params"]],
@@ -259,7 +273,7 @@ def make_optimizer(modules: Sequence[nn.Module], settings: StageSettings, learni
         fused=torch.cuda.is_available(),
     )
     for group in optimizer.param_groups:
-        group["full_rate"] = learning_rate
+        group["full_rate"] = learning_rate * group.pop("share", 1.0)
     return optimizer
 
 

@@ -30,7 +30,6 @@ SMALLEST_STD = 1e-4
 INITIAL_MEAN, INITIAL_WIDTH, INITIAL_SCALE = 0.3, 0.01, 0.5
 INITIAL_ADDED = 0.01  # how much of what they else would the residual units at the audio's own rate add
 INITIAL_LOUDNESS = 0.1  # of audio that the decoder makes of numbers about 1
-SOFTENED = 0.45
 STRAIGHT = 3.0  # logarithm of a snake's beta that leaves it almost straight
 
 
@@ -109,7 +108,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.encoder = Encoder(encoder)
         self.decoder = Decoder(decoder)
-        self._run: Callable[[nn.Module, Tensor], Tensor] = channels_last.run
+        self._run: Callable[[nn.Module, Tensor], Tensor] = _run_layers
         _draw_autoencoder(self)
         for module in list(self.modules()):
             if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
@@ -117,17 +116,23 @@ class Autoencoder(nn.Module):
 
     def compile_networks(self) -> None:
         """Have encoder and decoder compiled where they are first used."""
-        self._run = torch.compile(channels_last.run, dynamic=False)
+        self._run = torch.compile(_run_layers, dynamic=False)
 
     def encode(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        mean, scale = self._run(self.encoder.layers, audio).float().chunk(2, dim=1)
+        mean, scale = self._run(self.encoder.layers, audio).chunk(2, dim=1)
         return mean, nn.functional.softplus(scale) + SMALLEST_STD
 
     def decode(self, latent: Tensor) -> Tensor:
-        return self._run(self.decoder.layers, latent).float()
+        return self._run(self.decoder.layers, latent)
 
     def forward(self, latent: Tensor, audio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.decode(latent), *self.encode(audio)
+        # bfloat16 would add noise at -50 dB, which the losses hear in every quiet band.
+        with torch.autocast(latent.device.type, enabled=False):
+            return self.decode(latent), *self.encode(audio)
+
+
+def _run_layers(layers: nn.Module, x: Tensor) -> Tensor:
+    return channels_last.run(layers, x) if x.device.type == "cpu" else layers(x)
 
 
 class ExactFourierFeatures(FourierFeatures):
@@ -155,6 +160,10 @@ class Flow(nn.Module):
 
     def forward(self, latent: Tensor, sigma: Tensor, ids: Tensor, mask: Tensor, seconds: Tensor) -> Tensor:
         return self.dit(latent, sigma, *self.conditioner(ids, mask, seconds))
+
+    def text_queries(self) -> list[Tensor]:
+        """Of the text encoder's attentions."""
+        return [module.q.weight for module in self.conditioner.modules() if isinstance(module, T5Attention)]
 
 
 def build_autoencoder(network: NetworkSettings) -> Autoencoder:
@@ -201,6 +210,7 @@ def _draw_autoencoder(autoencoder: Autoencoder) -> None:
     analysing, playing = _last(first), last.layers[1]
     _draw_filters(analysing.weight, analysing.stride[0])
     _draw_filters(playing.weight, playing.stride[0])
+    _draw_even(decoder[-5])
     analysing.weight.mul_(1 / INITIAL_LOUDNESS)
     playing.weight.mul_(INITIAL_LOUDNESS)
     for block in (first, last):
@@ -230,22 +240,41 @@ def _snakes(block: nn.Module) -> list[SnakeBeta]:
 
 
 def _draw_filters(weight: Tensor, stride: int) -> None:
-    """Fill weight [filters, 2.., 2 stride] with bands of an MDCT of the channels' sum, then of their difference.
+    """Fill weight [filters, 2.., 2 stride] with bands of an MDCT: one half of the filters left's, the other right's.
 
     MDCT: cos(pi / N (n + 1/2 + N/2) (k + 1/2)) under a sine window, N = stride: neighbouring frames add up to the
-    signal (Princen, Johnson and Bradley, ICASSP 1987). Three quarters of the filters are the sum's. What is left over
-    beyond N bands keeps what was drawn.
+    signal (Princen, Johnson and Bradley, ICASSP 1987). What is left over beyond N bands keeps what was drawn.
     """
-    filters = len(weight)
-    middle = min(stride, max(1, 3 * filters // 4))
+    half = len(weight) // 2
+    count = min(stride, half)
     n, k = torch.arange(2 * stride), torch.arange(stride)
-    window = torch.sin(math.pi / (2 * stride) * (n + 0.5)) * math.sqrt(1 / stride)
+    window = torch.sin(math.pi / (2 * stride) * (n + 0.5)) * math.sqrt(2 / stride)
     bands = window * torch.cos(math.pi / stride * (n + 0.5 + stride / 2) * (k[:, None] + 0.5))
-    side = min(stride, filters - middle)
-    weight[:middle] = bands[_spread(middle, stride), None]
-    if side:
-        weight[middle : middle + side] = bands[_spread(side, stride), None]
-        weight[middle : middle + side, 1::2] *= -1
+    for side in range(2):
+        filters = weight[side * half :][:count]
+        filters[:] = 0
+        filters[:, side::2] = bands[_spread(count, stride), None]
+
+
+def _draw_even(block: nn.Module) -> None:
+    """Let the second half of what `block` gives be the first's twin, each unit treating both alike.
+
+    Left and right then begin as one sound. Nothing teaches two that begin apart to agree in phase, nor a sum and a
+    difference, and without that no sound comes from one side.
+    """
+    for module in block.modules():
+        if isinstance(module, nn.ConvTranspose1d):
+            left, right = _halves(module.weight, 1)
+            right[:] = left
+        elif isinstance(module, nn.Conv1d):
+            (to_left, across), (back, to_right) = (_halves(rows, 1) for rows in _halves(module.weight, 0))
+            to_right[:], back[:] = to_left, across
+
+
+def _halves(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Both halves of `weight` along `dim`; of an odd number the last is in neither."""
+    half = weight.shape[dim] // 2
+    return weight.narrow(dim, 0, half), weight.narrow(dim, half, half)
 
 
 def _spread(count: int, of: int) -> Tensor:
@@ -295,18 +324,6 @@ def _draw_dit(dit: Dit) -> None:
     nn.init.zeros_(dit.postprocess_conv.weight)
 
 
-@torch.no_grad()
-def softened(flow: Flow) -> Flow:
-    """`flow` itself, the logits of its text encoder's first attention multiplied by `SOFTENED`.
-
-    That attention grows sharp in training, and answers the rounding of int8 embeddings by jumping: the conditioner's
-    int8 program is then 25 dB from float, less than the recipe asks for. What it says changes by about as much, once,
-    and for float and int8 alike.
-    """
-    flow.conditioner.prompt.t5.encoder.block[0].layer[0].SelfAttention.q.weight.mul_(SOFTENED)  # type: ignore[union-attr,index,operator]
-    return flow
-
-
 def parameters(module: nn.Module) -> int:
     """How many numbers a module is trained as."""
     return sum(parameter.numel() for parameter in module.parameters())
@@ -322,7 +339,6 @@ __all__ = [
     "model_config",
     "model_document",
     "parameters",
-    "softened",
     "t5_document",
     "update_average",
     "write_documents",

@@ -13,6 +13,7 @@ from torch import Tensor
 from edge_export.checkpoint import CONDITIONER, DECODER, DIT, ENCODER, SPIECE_FILE, T5, T5_WEIGHTS_FILE
 from edge_export.new_checkpoint import T5_FOLDER
 from edge_export.staging import staged_folder
+from post_training.analysis import ANALYSIS_FILE
 from post_training.config import NetworkSettings
 from post_training.network import Autoencoder, Flow, write_documents
 
@@ -25,12 +26,13 @@ EXACT = ("inv_freq", "timestep_features.weight", "embedder.embedding.0.weights")
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What is published."""
+    """What is published. `analysis`: what the latents say, as its file has it."""
 
     network: NetworkSettings
     autoencoder: Autoencoder
     flow: Flow
     spiece: bytes
+    analysis: bytes
 
 
 def publish(trained: Trained, folder: Path, card: str) -> int:
@@ -45,6 +47,7 @@ def publish(trained: Trained, folder: Path, card: str) -> int:
         t5_folder = partial / T5_FOLDER
         save_file(_text_weights(trained.flow), t5_folder / T5_WEIGHTS_FILE, metadata={"format": "pt"})
         (t5_folder / SPIECE_FILE).write_bytes(trained.spiece)
+        (partial / ANALYSIS_FILE).write_bytes(trained.analysis)
         (partial / CARD_FILE).write_text(card, encoding="utf-8")
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 

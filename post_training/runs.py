@@ -16,23 +16,24 @@ from typing import TYPE_CHECKING
 from edge_export.errors import UsageError
 from edge_export.progress import Progress, silent
 from post_training import arc, autoencoder, flow
-from post_training.analysis import Analysis, fitted
+from post_training.analysis import ANALYSIS_FILE, Analysis, fitted
 from post_training.arc import ArcStage
-from post_training.autoencoder import AutoencoderStage, load_autoencoder
+from post_training.autoencoder import AutoencoderStage, as_loud, load_autoencoder
 from post_training.clips import Clips, Draw, Plan, make_clips, open_clips, write_whole
 from post_training.config import Config, StageSettings
 from post_training.data import Examples, Latents, analyse_clips
 from post_training.flow import FlowStage, load_flow
 from post_training.loop import Note, Reached, RunFolder, document, make_accelerator, run_stage
-from post_training.network import softened
+from post_training.network import Autoencoder, Flow
 from post_training.publish import Trained
+from post_training.start import Start
 from post_training.text import train_spiece
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 STAGES = (autoencoder.NAME, flow.NAME, arc.NAME)
-SPIECE_FILE, ANALYSIS_FILE = "spiece.model", "analysis.safetensors"
+SPIECE_FILE = "spiece.model"
 CAPTIONS_FOR_PIECES = 20_000
 
 AnyStage = AutoencoderStage | FlowStage | ArcStage
@@ -44,12 +45,15 @@ def _quiet(_line: str) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """One config in one folder. `clips_folder`: clips made elsewhere; None makes them in the run's own."""
+    """One config in one folder. `clips_folder`: clips made elsewhere; None makes them in the run's own. `start`: what
+    the stages begin with, and what takes the place of those that are not run.
+    """
 
     folder: Path
     config: Config
     draw: Draw
     clips_folder: Path | None = None
+    start: Start | None = None
     note: Note = _quiet
     progress: Progress = silent
     deadline: float = field(default=math.inf)
@@ -68,9 +72,12 @@ class Run:
 
     @cached_property
     def analysis(self) -> Analysis:
-        """What latents are, fitted to the first clips when it is first asked for."""
+        """What latents are: the start's, or fitted to the first clips when it is first asked for."""
+        path = self.folder / ANALYSIS_FILE
         with self.accelerator.main_process_first():
-            return fitted(self.folder / ANALYSIS_FILE, self.clips)
+            if self.start is not None and not path.exists():
+                write_whole(path, self.start.analysis)
+            return fitted(path, self.clips)
 
     @cached_property
     def latents(self) -> Latents:
@@ -81,7 +88,9 @@ class Run:
 
     @cached_property
     def spiece(self) -> bytes:
-        """The tokenizer's model, trained on the first captions when it is first asked for."""
+        """The tokenizer's model: the start's, or trained on the first captions when it is first asked for."""
+        if self.start is not None:
+            return self.start.spiece
         path = self.folder / SPIECE_FILE
         if not path.exists():
             write_whole(path, train_spiece(self.clips.captions[:CAPTIONS_FOR_PIECES], self.config.network.pieces))
@@ -104,7 +113,8 @@ class Run:
         make, settings, parts = self._stage(name)
         label = name if name != arc.NAME else arc_label(self.config)
         folder = self.stage_folder(label)
-        folder.claim(document(self.config, *parts))
+        begun = {} if self.start is None else {"start": self.start.checkpoint.sha256}
+        folder.claim(document(self.config, *parts) | begun)
         stage = make()
         try:
             return run_stage(
@@ -117,28 +127,46 @@ class Run:
         """What stage `name` (a folder of the run: "arc", "flow", ...) came to, with the autoencoder under it."""
         return Trained(
             network=self.config.network,
-            autoencoder=load_autoencoder(self.stage_folder(autoencoder.NAME), self.config.network),
-            flow=softened(load_flow(self.stage_folder(name), self.config.network)),
+            autoencoder=as_loud(self._autoencoder(), self.analysis.to("cpu"), self.clips),
+            flow=self._flow(name),
             spiece=self.spiece,
+            analysis=(self.folder / ANALYSIS_FILE).read_bytes(),
         )
 
     def _stage(self, name: str) -> tuple[Callable[[], AnyStage], StageSettings, tuple[str, ...]]:
         config = self.config
         if name == autoencoder.NAME:
             return (
-                lambda: AutoencoderStage(config, self.clips, self.analysis, self.accelerator),
+                lambda: AutoencoderStage(config, self.clips, self.analysis, self.accelerator, self.start),
                 config.autoencoder,
                 autoencoder.SETTINGS,
             )
         if name == flow.NAME:
-            return lambda: FlowStage(config, self.examples, self.accelerator), config.flow, flow.SETTINGS
+            return (
+                lambda: FlowStage(config, self.examples, self.accelerator, self.start),
+                config.flow,
+                flow.SETTINGS,
+            )
         if name == arc.NAME:
             return lambda: self._arc(), config.arc, arc.SETTINGS
         raise UsageError(f"unknown stage {name!r}; choose one of {', '.join(STAGES)}")
 
     def _arc(self) -> ArcStage:
-        base = load_flow(self.stage_folder(flow.NAME), self.config.network)
-        return ArcStage(self.config, base, self.examples, self.accelerator)
+        return ArcStage(self.config, self._flow(flow.NAME), self.examples, self.accelerator)
+
+    def _flow(self, name: str) -> Flow:
+        """What stage `name` came to; where the run has no flow of its own, its start's."""
+        folder = self.stage_folder(name)
+        if name == flow.NAME and self.start is not None and not folder.has_state:
+            return self.start.flow()
+        return load_flow(folder, self.config.network)
+
+    def _autoencoder(self) -> Autoencoder:
+        """What stage 1 came to; where the run has none of its own, its start's."""
+        folder = self.stage_folder(autoencoder.NAME)
+        if self.start is not None and not folder.has_state:
+            return self.start.autoencoder()
+        return load_autoencoder(folder, self.config.network)
 
 
 def arc_label(config: Config) -> str:

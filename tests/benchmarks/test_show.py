@@ -18,6 +18,7 @@ from benchmarks.show import (
     README,
     RESULTS,
     TOOK,
+    WITHIN,
     Goal,
     everything,
     goals,
@@ -33,6 +34,8 @@ from benchmarks.show import (
         (Goal("clip", "eager", (6.04,), FASTER, (6,)), "| clip | eager | **6.0x faster** | 6x |"),
         (Goal("clip", "eager", (5.99,), FASTER, (6,)), "| clip | eager | 6.0x faster, *not reached* | 6x |"),
         (Goal("peak", "", (700,), MB, (700,)), "| peak |  | **700 MB** | 700 MB |"),
+        (Goal("int8", "", (0.8,), WITHIN, (1,)), "| int8 |  | **+0.8 points** | within 1 points |"),
+        (Goal("int8", "", (3.3,), WITHIN, (1,)), "| int8 |  | +3.3 points, *not reached* | within 1 points |"),
         (Goal("build", "", (200, 8.4), TOOK, (300, 8)), "| build |  | 200 s, 8.4 GB, *not reached* | 300 s, 8 GB |"),
     ],
 )

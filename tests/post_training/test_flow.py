@@ -77,3 +77,20 @@ def test_the_first_steps_are_shown_short_clips():
     for step in range(4):
         stage.step(step)
     assert lengths == [8, 8, 16, 16]
+
+
+def test_text_queries_learn_slower_as_t5_does_not_scale_its_logits():
+    latents = Latents(means=torch.randn(3, 64, 16).half(), captions=KINDS, seconds=(1.0, 1.0, 1.0))
+    examples = Examples(latents, train_spiece([*KINDS] * 20, 200), CONFIG.network.tokens, CPU)
+    stage = FlowStage(CONFIG, examples, make_accelerator())
+    rates = {
+        id(parameter): group["full_rate"]
+        for group in stage.optimizers["flow"].param_groups
+        for parameter in group["params"]
+    }
+    named = dict(stage.modules["flow"].named_parameters())
+    queries = {name for name in named if name.startswith("conditioner") and name.endswith("SelfAttention.q.weight")}
+    assert len(queries) == CONFIG.network.text_layers and len(rates) == len(named)
+    for name, parameter in named.items():
+        slower = CONFIG.network.d_kv**-0.5 if name in queries else 1
+        assert rates[id(parameter)] == pytest.approx(slower * CONFIG.flow.learning_rate)

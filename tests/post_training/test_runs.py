@@ -63,6 +63,15 @@ def test_what_was_trained_is_published_and_opened(trained, tmp_path):
     assert torch.equal(base.conditioner.prompt.t5.shared.weight, arc.conditioner.prompt.t5.shared.weight)
 
 
+def test_what_is_published_keeps_the_energy_of_the_clips(trained):
+    decode = trained.trained("arc").autoencoder.decode
+    clips = [torch.from_numpy(trained.clips.read(index))[None] for index in range(len(trained.clips))]
+    with torch.no_grad():
+        played = [decode(trained.analysis(clip)) for clip in clips]
+    energy = [sum(float(each.square().sum()) for each in sounds) for sounds in (clips, played)]
+    assert energy[0] == pytest.approx(energy[1], rel=1e-3) and energy[0] > 1
+
+
 def test_clips_of_another_run_can_be_used(trained, tmp_path):
     run = Run(tmp_path, CONFIG, draw, clips_folder=trained.folder / "clips")
     assert np.array_equal(run.clips.read(3), trained.clips.read(3))

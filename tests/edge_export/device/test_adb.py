@@ -257,9 +257,12 @@ def test_ending_the_command_ends_the_run_over_there(phone, runner, bundle, tmp_p
     argv = [sys.executable, "-c", CALL, made, "device", "run", str(bundle), "--on", where, "--prompt", "a"]
     out = tmp_path / "x.wav"
     with subprocess.Popen([*argv, "--out", str(out)], stderr=subprocess.PIPE, text=True) as process:
-        started = wait_for(tmp_path / "started")
-        process.send_signal(asked)
-        _, err = process.communicate(timeout=30)
+        try:
+            started = wait_for(tmp_path / "started")
+            process.send_signal(asked)
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()  # else leaving `with` waits for ever where the signal is ignored
     assert process.returncode == 128 + asked
     assert "Traceback" not in err
     assert not out.exists()
