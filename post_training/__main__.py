@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ConfigOption = Annotated[Path, typer.Option(metavar="FILE", help="configs/tiny.toml, configs/small.toml or your own.")]
+ConfigOption = Annotated[Path, typer.Option(metavar="FILE", help="One of configs/, or your own.")]
 RunOption = Annotated[Path, typer.Option(metavar="DIR", help="The run's folder; the same one goes on.")]
 StartOption = Annotated[
     str | None,
@@ -83,7 +83,7 @@ def publish(
     config: ConfigOption,
     run: RunOption,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The checkpoint; it must not exist yet.")],
-    stage: Annotated[str, typer.Option(help="The run's folder to take the dit from: arc, flow, ...")] = "arc",
+    stage: Annotated[str, typer.Option(help="Folder of the run: arc, flow, arc-no-contrastive, ...")] = "arc",
     clips: ClipsOption = None,
     start: StartOption = None,
     card: Annotated[Path | None, typer.Option(metavar="FILE", help="Text of the model card.")] = None,

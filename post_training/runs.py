@@ -23,7 +23,7 @@ from post_training.clips import Clips, Draw, Plan, make_clips, open_clips, write
 from post_training.config import Config, StageSettings
 from post_training.data import Examples, Latents, analyse_clips
 from post_training.flow import FlowStage, load_flow
-from post_training.loop import Note, Reached, RunFolder, document, make_accelerator, run_stage
+from post_training.loop import STATE_FILE, Note, Reached, RunFolder, document, make_accelerator, run_stage
 from post_training.network import Autoencoder, Flow
 from post_training.publish import Trained
 from post_training.start import Start
@@ -125,10 +125,11 @@ class Run:
 
     def trained(self, name: str) -> Trained:
         """What stage `name` (a folder of the run: "arc", "flow", ...) came to, with the autoencoder under it."""
+        trained_autoencoder, trained_flow = self._autoencoder(), self._flow(name)  # before clips are made for nothing
         return Trained(
             network=self.config.network,
-            autoencoder=as_loud(self._autoencoder(), self.analysis.to("cpu"), self.clips),
-            flow=self._flow(name),
+            autoencoder=as_loud(trained_autoencoder, self.analysis.to("cpu"), self.clips),
+            flow=trained_flow,
             spiece=self.spiece,
             analysis=(self.folder / ANALYSIS_FILE).read_bytes(),
         )
@@ -159,6 +160,9 @@ class Run:
         folder = self.stage_folder(name)
         if name == flow.NAME and self.start is not None and not folder.has_state:
             return self.start.flow()
+        if not folder.has_state and name != flow.NAME:
+            there = sorted(path.parent.name for path in self.folder.glob(f"*/{STATE_FILE}"))
+            raise UsageError(f"no stage {name!r} in {self.folder}; there is {', '.join(there) or 'none'}")
         return load_flow(folder, self.config.network)
 
     def _autoencoder(self) -> Autoencoder:

@@ -36,7 +36,9 @@ class Start:
     def checkpoint(self) -> Checkpoint:
         checkpoint = open_checkpoint(self.folder)
         if checkpoint.config != model_config(self.network):
-            raise CheckpointError(f"{self.folder} is of another size than the config; take the config it was made with")
+            raise CheckpointError(
+                f"{self.folder} has another [network] than the config; the built-in's is that of configs/small.toml"
+            )
         return checkpoint
 
     @property

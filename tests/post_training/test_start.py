@@ -87,7 +87,7 @@ def test_every_stage_goes_on_and_resumes(published, tmp_path, stage):
 
 def test_another_size_is_refused(published):
     other = replace(CONFIG.network, embed_dim=128)
-    with pytest.raises(CheckpointError, match="another size"):
+    with pytest.raises(CheckpointError, match=r"another \[network\] than the config"):
         start_at(str(published), other).flow()
 
 
