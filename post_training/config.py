@@ -96,7 +96,7 @@ class StageSettings:
 
     The learning rate rises over `warmup` steps, stays, and falls to 0 over the last `decay` share of `steps`.
     ema: decay of the averaged weights, per step. compile: torch.compile the networks. bfloat16: autocast on a CPU
-    too, as always on a GPU.
+    too, as always on a GPU; the autoencoder does without.
     """
 
     steps: int

@@ -44,7 +44,7 @@ def report_html(evaluation: Evaluation, progress: Progress = silent) -> str:
         remarks=remarks(evaluation),
         columns=COLUMNS,
         rows=[{"label": row.label, "cells": cells(row), "judged": row is evaluation.judged} for row in rows],
-        picture=embedded("image/svg+xml", evaluation_picture(evaluation, "svg")),
+        picture=embedded("image/svg+xml", rows_picture([row_record(row) for row in rows], "svg")),
         kinds=_kinds(evaluation),
         words=_words(evaluation),
         judged=evaluation.judged.label,
@@ -120,12 +120,8 @@ def plot_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     replace_file(path, picture)
 
 
-def evaluation_picture(evaluation: Evaluation, format: str) -> bytes:
-    """Adherence, Frechet distance and diversity over the steps; ValueError when matplotlib has no such format."""
-    return rows_picture([row_record(row) for row in evaluation.shown], format)
-
-
 def rows_picture(rows: Sequence[Mapping[str, Any]], format: str) -> bytes:
+    """Adherence, Frechet distance and diversity over the steps; ValueError when matplotlib has no such format."""
     require_plots()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

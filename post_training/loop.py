@@ -261,20 +261,18 @@ def make_optimizer(
     apart = {id(parameter) for parameter in slower}
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     matrices = [p for p in parameters if p.ndim >= 2]
-    groups = [
-        {"params": [p for p in matrices if id(p) not in apart], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        {"params": [p for p in matrices if id(p) in apart], "weight_decay": settings.weight_decay, "share": factor},
-    ]
-    optimizer = torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+    decay = settings.weight_decay
+    groups = (
+        ([p for p in matrices if id(p) not in apart], decay, learning_rate),
+        ([p for p in parameters if p.ndim < 2], 0.0, learning_rate),
+        ([p for p in matrices if id(p) in apart], decay, learning_rate * factor),
+    )
+    return torch.optim.AdamW(
+        [{"params": some, "weight_decay": held, "full_rate": full} for some, held, full in groups if some],
         lr=learning_rate,
         betas=settings.betas,
         fused=torch.cuda.is_available(),
     )
-    for group in optimizer.param_groups:
-        group["full_rate"] = learning_rate * group.pop("share", 1.0)
-    return optimizer
 
 
 def descend(
