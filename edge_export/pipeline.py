@@ -20,6 +20,7 @@ from edge_export.progress import Progress
 from edge_export.reference import reference_programs, remember_checkpoint
 from edge_export.staging import staged_folder
 from edge_export.submodules import SUBMODULES, Part, Submodule, rewrite, submodules_for
+from edge_export.submodules.decoder import audio_layers
 from edge_export.targets import Target, target_for
 from edge_export.tokenizer_export import read_spiece
 from edge_export.verify import Check, verify
@@ -107,7 +108,7 @@ def export_bundle(request: BuildRequest, heard: Progress, note: Callable[[str], 
         steps = _Steps(heard, total=len(SUBMODULES) + 3)
         steps.next("reading the checkpoint")
         checkpoint = _of_length(open_checkpoint(request.checkpoint or BUILTIN_CHECKPOINT), request.latents)
-        check_recipe(checkpoint, choices)
+        choices = spell_out(checkpoint, choices)
         tokenizer = read_spiece(checkpoint.spiece)
         save_tokenizer(tokenizer, staging / TOKENIZER_FILE)
         programs = []
@@ -154,19 +155,20 @@ def check_stages(recipe: Recipe) -> None:
         )
 
 
-def check_recipe(checkpoint: Checkpoint, choices: Choices) -> None:
-    """Hold a recipe of the user's own against the layers of the network, before minutes of work.
+def spell_out(checkpoint: Checkpoint, choices: Choices) -> Choices:
+    """The choices with the recipe's rules by this network's names; a user's own is held against its layers, too.
 
     Raises:
-        UsageError: a rule matches no layer.
+        UsageError: a rule matches no layer; better told before minutes of work.
     """
-    if RECIPES.get(choices.recipe.name) is choices.recipe:
-        return
-    choices.recipe.check_layers(
-        (name, OPERATORS[type(layer[0])], path)
-        for name in choices.submodules
-        for path, layer in layers_of(load_part(name, checkpoint, choices).module).items()
-    )
+    recipe = choices.recipe.spelled_out(audio_layers(checkpoint.config.decoder))
+    if RECIPES.get(recipe.name) is not choices.recipe:
+        recipe.check_layers(
+            (name, OPERATORS[type(layer[0])], path)
+            for name in choices.submodules
+            for path, layer in layers_of(load_part(name, checkpoint, choices).module).items()
+        )
+    return dataclasses.replace(choices, recipe=recipe)
 
 
 def load_part(name: str, checkpoint: Checkpoint, choices: Choices) -> Part:

@@ -2,7 +2,8 @@
 
 Read a rule as: in `submodule`, layers of kind `operator` whose name matches `pattern` get `weights`
 and `activations`. The first rule that matches a layer decides; a layer that none matches stays
-in float32. `submodule`, `operator` and `pattern` are shell patterns ("*" matches all).
+in float32. `submodule`, `operator` and `pattern` are shell patterns ("*" matches all). The pattern
+"@audio" stands for the decoder's layers that give as many channels as the audio has, whatever a model calls them.
 
 | field         | values                                                                            |
 |---------------|-----------------------------------------------------------------------------------|
@@ -12,8 +13,8 @@ in float32. `submodule`, `operator` and `pattern` are shell patterns ("*" matche
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -22,6 +23,8 @@ from runtime_py.errors import UsageError
 WEIGHTS = ("float32", "int8-channel")
 ACTIVATIONS = ("float32", "int8-dynamic")
 OPERATORS = ("linear", "conv", "embedding")
+
+AUDIO = "@audio"
 
 INT8_DYNAMIC = ("int8-channel", "int8-dynamic")
 INT8_ROWS = ("int8-channel", "float32")
@@ -85,6 +88,17 @@ class Recipe:
     def rule_for(self, submodule: str, operator: str, name: str) -> Rule:
         """The first rule that matches, or FLOAT."""
         return next((rule for rule in self.rules if rule.matches(submodule, operator, name)), FLOAT)
+
+    def spelled_out(self, audio: Sequence[str]) -> "Recipe":
+        """The recipe with one rule for each pattern of `audio` in place of one for "@audio"."""
+        return replace(
+            self,
+            rules=tuple(
+                replace(rule, pattern=pattern)
+                for rule in self.rules
+                for pattern in (audio if rule.pattern == AUDIO else (rule.pattern,))
+            ),
+        )
 
     def check_layers(self, layers: Iterable[tuple[str, str, str]]) -> None:
         """Hold each rule against the `layers` there are: (submodule, operator, name).

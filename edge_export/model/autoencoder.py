@@ -65,10 +65,6 @@ class DecoderBlock(nn.Module):
         return self.layers(x)
 
 
-def _widths(config: OobleckConfig) -> list[int]:
-    return [config.channels * mult for mult in (1, *config.c_mults)]
-
-
 class Encoder(nn.Module):
     """Audio [batch, audio_channels, samples] -> mean and scale [batch, latent_dim / 2, samples / hop] each.
 
@@ -77,7 +73,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: OobleckConfig) -> None:
         super().__init__()
-        widths = _widths(config)
+        widths = config.widths
         blocks = [EncoderBlock(config, *sizes) for sizes in zip(widths, widths[1:], config.strides)]
         self.layers = nn.Sequential(
             nn.Conv1d(config.audio_channels, widths[0], 7, padding=3),
@@ -100,7 +96,7 @@ class Decoder(nn.Module):
     def __init__(self, config: OobleckConfig, latent_scale: float = 1.0) -> None:
         super().__init__()
         self.latent_scale = latent_scale
-        widths = _widths(config)[::-1]
+        widths = config.widths[::-1]
         blocks = [DecoderBlock(config, *sizes) for sizes in zip(widths, widths[1:], config.strides[::-1])]
         self.layers = nn.Sequential(
             nn.Conv1d(config.latent_dim, widths[0], 7, padding=3),

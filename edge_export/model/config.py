@@ -93,6 +93,11 @@ class OobleckConfig:
     def hop(self) -> int:
         return math.prod(self.strides)
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels between the blocks, from the audio's side."""
+        return tuple(self.channels * mult for mult in (1, *self.c_mults))
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:

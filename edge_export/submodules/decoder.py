@@ -1,6 +1,6 @@
 """The decoder as a program: a window of the clean latent to audio."""
 
-from edge_export.model.config import ModelConfig
+from edge_export.model.config import ModelConfig, OobleckConfig
 from edge_export.model.receptive_field import decoder_window
 from edge_export.rewrites.convolution import decoder_in_two_dimensions
 from edge_export.rewrites.tiling import decoder_tail_in_tiles
@@ -15,6 +15,13 @@ def _latent(config: ModelConfig, length: int) -> tuple[Port, ...]:
 def _audio(config: ModelConfig, length: int) -> tuple[Port, ...]:
     shape = (1, config.decoder.audio_channels, length * config.decoder.hop)
     return (Port(name="audio", dtype="float32", shape=shape),)
+
+
+def audio_layers(config: OobleckConfig) -> tuple[str, ...]:
+    """Patterns of the layers that give as many channels as the audio has: the last, and last blocks as narrow."""
+    blocks = range(1, len(config.widths))
+    narrow = [block for block in blocks if config.widths[-1 - block] <= config.audio_channels]
+    return (*(f"layers.{block}.*" for block in narrow), f"layers.{blocks.stop + 1}")
 
 
 DECODER = Submodule(

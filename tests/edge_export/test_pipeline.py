@@ -98,6 +98,9 @@ def test_the_manifest_describes_the_programs(built, backend, recipe):
         tensor.name for tensor in dit.inputs
     } - {"latent", "sigma"}
     assert dit.graph.delegates >= 1
+    names = [rule.pattern for rule in manifest.recipe.rules]
+    assert not any(name.startswith("@") for name in names)
+    assert ("layers.7" in names) == recipe.startswith("int8-dynamic")
     assert manifest.seconds_limit == pytest.approx(32768 / 44100)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from fnmatch import fnmatchcase
 
 import pytest
 import torch
@@ -16,6 +17,8 @@ from edge_export.rewrites.convolution import decoder_in_two_dimensions
 from edge_export.rewrites.tiling import TiledDecoder, decoder_tail_in_tiles
 from edge_export.rewrites.transposed_convolution import transposed_convolution_by_phases
 from edge_export.submodules import STRAIGHT, SUBMODULES, Part, Port, Rewrite, Submodule, rewrite, submodules_for
+from edge_export.submodules.decoder import audio_layers
+from quantization.layers import layers_of
 from tests.edge_export.networks import NETWORKS, assert_same, config_with, kinds_in, randomized
 
 # These pass through every rewrite as they are.
@@ -60,6 +63,19 @@ def checkpoint(oracle) -> Checkpoint:
 
 def published(name: str, config: ModelConfig = CONFIG) -> nn.Module:
     return randomized(NETWORKS[name](config))
+
+
+@pytest.mark.parametrize("mults", [(1, 2), (1, 4), (2, 2), (160, 80)], ids=str)
+def test_audio_layers_are_those_that_give_as_many_channels_as_the_audio_has(mults):
+    config = small({"channels": 2, "c_mults": mults})
+    patterns = audio_layers(config.decoder)
+    for name, layer in layers_of(published("decoder", config)).items():
+        kept = any(fnmatchcase(name, pattern) for pattern in patterns)
+        assert kept == (layer[0].out_channels == config.decoder.audio_channels), name
+
+
+def test_of_the_published_decoder_only_the_last_layer_gives_audio(checkpoint):
+    assert audio_layers(checkpoint.config.decoder) == ("layers.7",)
 
 
 def inputs_of(name: str, config: ModelConfig = CONFIG) -> dict[str, Tensor]:

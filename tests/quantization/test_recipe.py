@@ -3,7 +3,7 @@
 import pytest
 
 from edge_export.submodules import SUBMODULES
-from quantization.recipe import FLOAT, OPERATORS, Recipe, Rule
+from quantization.recipe import AUDIO, FLOAT, OPERATORS, Recipe, Rule
 from quantization.recipes import RECIPES, recipe_for
 from runtime_py.errors import UsageError
 
@@ -20,6 +20,17 @@ def test_the_first_match_wins():
     assert first.rule_for("dit", "linear", "layers.0.to_out") is exception
     assert first.rule_for("dit", "linear", "layers.0.to_q") is INT8
     assert second.rule_for("dit", "linear", "layers.0.to_out") is INT8
+
+
+def test_audio_is_spelled_out_as_one_rule_for_each_name():
+    kept, whole = Rule(submodule="decoder", pattern=AUDIO), Rule(operator="conv", pattern="*")
+    assert recipe(INT8, kept, whole).spelled_out(("layers.3.*", "layers.5")).rules == (
+        INT8,
+        Rule(submodule="decoder", pattern="layers.3.*"),
+        Rule(submodule="decoder", pattern="layers.5"),
+        whole,
+    )
+    assert recipe(INT8, whole).spelled_out(("layers.5",)) == recipe(INT8, whole)
 
 
 @pytest.mark.parametrize("asked", [("decoder", "linear", "a"), ("dit", "conv", "a")])

@@ -16,6 +16,7 @@ from edge_export.model.autoencoder import Decoder
 from edge_export.model.conditioner import Conditioner
 from edge_export.model.dit import Dit
 from edge_export.submodules import rewrite, submodules_for
+from edge_export.submodules.decoder import audio_layers
 from quantization.layers import OPERATORS, layers_of
 from quantization.recipe import FLOAT, INT8_DYNAMIC, Recipe, Rule
 from quantization.recipes import MAX_RECIPE_BYTES, RECIPES, dump_recipe, keeping, read_recipe, recipe_for
@@ -222,15 +223,18 @@ def test_any_value_anywhere_is_read_or_refused_but_never_crashes(tmp_path_factor
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_every_rule_there_is_matches_a_layer_of_the_network(recipe, backend):
-    recipe.check_layers(layers(recipe, backend))
+    recipe.spelled_out(audio_layers(CONFIG.decoder)).check_layers(layers(recipe, backend))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_int8_reaches_every_layer_but_the_smallest_of_the_conditioner(backend):
-    recipe = RECIPES["int8-dynamic"]
+def test_int8_reaches_every_layer_but_the_smallest_of_the_conditioner_and_what_gives_audio(backend):
+    recipe = RECIPES["int8-dynamic"].spelled_out(audio_layers(CONFIG.decoder))
     left = [path for *layer, path in layers(recipe, backend) if recipe.rule_for(*layer, path).weights == "float32"]
     assert "to_cond_embed.0" in left
-    assert all(name.startswith(("to_cond_embed.0", "seconds_total.")) for name in left)
+    assert CONFIG.decoder.audio_channels == 2
+    assert audio_layers(CONFIG.decoder)[-1] in left
+    small = ("to_cond_embed.0", "seconds_total.", *audio_layers(CONFIG.decoder))
+    assert all(name.startswith(small) for name in left)
 
 
 def test_a_rule_that_matches_nothing_is_told_with_what_is_nearest():
