@@ -50,13 +50,15 @@ def train(
 
     if stage not in runs.STAGES:
         raise UsageError(f"unknown stage {stage!r}; choose one of {', '.join(runs.STAGES)}")
+    if stage != "arc" and (no_contrastive or least_squares):
+        raise UsageError(f"--no-contrastive and --least-squares are ablations of arc; leave them away for {stage}")
     chosen = runs.ablated(load_config(config), contrastive=not no_contrastive, least_squares=least_squares)
     made = runs.Run(
         folder=run,
         config=runs.with_steps(chosen, stage, steps),
         draw=_draw(),
         clips_folder=clips,
-        start=None if start is None else start_at(start, chosen.network),
+        start=start_at(start, chosen.network),
         note=_note,
         progress=_Progress(),
         deadline=float("inf") if minutes is None else time.monotonic() + 60 * minutes,
@@ -101,11 +103,15 @@ def publish(
         config=settings,
         draw=_draw(),
         clips_folder=clips,
-        start=None if start is None else start_at(start, settings.network),
+        start=start_at(start, settings.network),
         note=_note,
         progress=_Progress(),
     )
-    text = model_card(settings, stage, config.name) if card is None else card.read_text(encoding="utf-8")
+    if card is None:
+        ran = [name for name in runs.STAGES if made.stage_folder(name).has_state]
+        text = model_card(settings, stage, config.name, ran, start)
+    else:
+        text = card.read_text(encoding="utf-8")
     size = write(made.trained(stage), out, text)
     print(f"{out}: {size / 1e6:.2f} MB")
 

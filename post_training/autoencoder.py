@@ -87,8 +87,8 @@ class AutoencoderStage:
             autoencoder, adversary, optimizer, adversary_optimizer
         )
         seed = step_seed(config.seed, "crops", 0, accelerator.process_index)
-        samples = self.settings.latents * HOP
-        self._crops = Ahead(lambda step: clips.crops(seed, step, self.settings.batch, samples))
+        samples, batch, purest = self.settings.latents * HOP, self.settings.batch, self.settings.purest
+        self._crops = Ahead(lambda step: clips.crops(seed, step, batch, samples, purest))
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:

@@ -3,6 +3,8 @@
 It knows the config; what was measured comes from the evaluation.
 """
 
+from collections.abc import Sequence
+
 from post_training.config import Config
 
 _CARD = """---
@@ -23,16 +25,12 @@ Weights are half precision.
 
 ## Training
 
-A latent is what a fixed analysis says of a stretch: the 64 principal components of its compressed spectra. Three
-stages: the autoencoder, which learns to play and to find them ({autoencoder_steps} steps), a rectified flow over them
-({flow_steps} steps, prompt dropout {dropout:.0%}), and adversarial relativistic-contrastive post-training (arXiv
-2505.08175; {arc_steps} steps).
-This folder holds the averaged weights of `{stage}`.
+A latent is what a fixed analysis says of a stretch: the 64 principal components of its compressed spectra. There is
+an autoencoder, which learns to play and to find them, and a rectified flow over them (prompt dropout
+{dropout:.0%}){arc}.
+This folder holds the averaged weights of `{stage}`{start}.
 
-    python -m post_training train autoencoder --config configs/{config} --run RUN
-    python -m post_training train flow --config configs/{config} --run RUN
-    python -m post_training train arc --config configs/{config} --run RUN
-    python -m post_training publish --config configs/{config} --run RUN --stage {stage} --out CHECKPOINT
+{commands}
 
 ## Measures
 
@@ -53,20 +51,39 @@ Apache-2.0, weights and code.
 """
 
 
-def model_card(config: Config, stage: str, config_name: str) -> str:
-    """The README of a checkpoint published from a run of `config`."""
+_ARC = """,
+and adversarial relativistic-contrastive post-training (arXiv 2505.08175){ablated}"""
+ABLATIONS = {"no-contrastive": "without the contrastive term", "least-squares": "by least squares instead of pairs"}
+
+
+def model_card(config: Config, stage: str, config_name: str, ran: Sequence[str], start: str | None = None) -> str:
+    """The README of a checkpoint of what `stage` came to in a run of `config`, in which the stages `ran` were trained.
+
+    start: the checkpoint that the run began at.
+    """
+    is_arc = stage.startswith("arc")
+    ablated = [name for name in ABLATIONS if name in stage]
     return _CARD.format(
         seconds=config.network.seconds,
-        steps_hint="8 steps of ping-pong sampling" if stage.startswith("arc") else "50 Euler steps with guidance",
+        steps_hint="8 steps of ping-pong sampling" if is_arc else "50 Euler steps with guidance",
         width=config.network.embed_dim,
         depth=config.network.depth,
         text_layers=config.network.text_layers,
         pieces=config.network.pieces,
         clips=config.data.clips,
-        autoencoder_steps=config.autoencoder.steps,
-        flow_steps=config.flow.steps,
-        arc_steps=config.arc.steps,
         dropout=config.flow.prompt_dropout,
+        arc=_ARC.format(ablated="".join(f", {ABLATIONS[name]}" for name in ablated)) if is_arc else "",
         stage=stage,
-        config=config_name,
+        start="" if start is None else ", trained on from another checkpoint, START",
+        commands=_commands(stage, ran, ablated, config_name, start),
     )
+
+
+def _commands(stage: str, ran: Sequence[str], ablated: Sequence[str], config_name: str, start: str | None) -> str:
+    given = f"--config configs/{config_name} --run RUN" + ("" if start is None else " --start START")
+    flags = "".join(f" --{name}" for name in ablated)
+    lines = [f"train {name} {given}" for name in ran if name != "arc"]
+    if stage.startswith("arc"):
+        lines.append(f"train arc {given}{flags}")
+    lines.append(f"publish {given} --stage {stage} --out CHECKPOINT")
+    return "\n".join(f"    python -m post_training {line}" for line in lines)

@@ -20,10 +20,11 @@ import numpy as np
 from edge_export.errors import EdgeExportError, UsageError
 from edge_export.progress import Progress, silent
 from edge_export.staging import output_error
-from post_training.config import RATE, DataSettings
+from post_training.config import FAINTEST, RATE, DataSettings
 
 FULL_SCALE = 32767
 ABOUT = "about"  # what a shard's metadata holds, as JSON
+WINDOW = 2048  # of spectra
 SEEDS = 1 << 32  # clips of one run's seed
 
 
@@ -94,7 +95,9 @@ def open_clips(folder: Path, plan: Plan) -> "Clips":
         UsageError: there are none, some are missing or damaged, or they are of another plan.
     """
     if not folder.is_dir() or not any(folder.glob("clips-*.safetensors")):
-        raise UsageError(f"no clips in {folder}; leave --clips away to have them made")
+        inside = folder / "clips"
+        hint = f"did you mean {inside}?" if inside.is_dir() else "leave --clips away to have them made"
+        raise UsageError(f"no clips in {folder}; {hint}")
     return Clips(plan, tuple(_open(folder, plan, indices) for indices in plan.shards()))
 
 
@@ -141,13 +144,33 @@ class Clips:
         shard, row = divmod(index, self.plan.data.shard)
         return self.shards[shard].read(row, start, self.plan.samples if samples is None else samples)
 
-    def crops(self, seed: int, step: int, batch: int, samples: int) -> np.ndarray:
-        """float32 [batch, 2, samples]: the crops of `step`, each starting where its clip still sounds."""
+    def crops(self, seed: int, step: int, batch: int, samples: int, purest: int = 1) -> np.ndarray:
+        """float32 [batch, 2, samples]: the crops of `step`, each starting where its clip still sounds.
+
+        Half of them are the purest out of `purest` times as many.
+        """
         dice = np.random.default_rng([seed, step])
-        indices = dice.integers(len(self), size=batch)
+        pure = batch // 2
+        drawn = self._crops(dice, batch - pure + pure * purest, samples)
+        order = np.argsort([flatness(crop) for crop in drawn[batch - pure :]])[:pure]
+        return np.concatenate([drawn[: batch - pure], drawn[batch - pure :][order]])
+
+    def _crops(self, dice: np.random.Generator, count: int, samples: int) -> np.ndarray:
+        indices = dice.integers(len(self), size=count)
         heard = [min(round(self.seconds[index] * RATE), self.plan.samples) for index in indices]
         starts = [int(dice.integers(max(end - samples, 0) + 1)) for end in heard]
         return np.stack([self.read(int(index), start, samples) for index, start in zip(indices, starts)])
+
+
+def flatness(audio: np.ndarray) -> float:
+    """Wiener entropy of audio [2, samples]: 1 of white noise, near 0 of a pure tone.
+
+    The geometric mean of the bins' power through the arithmetic one (ISO/IEC 15938-4, AudioSpectrumFlatness), of the
+    middle of both channels; -66 dB of noise are added, so that silence is no tone.
+    """
+    middle = audio.mean(axis=0)[: len(audio[0]) // WINDOW * WINDOW].reshape(-1, WINDOW)
+    power = (np.abs(np.fft.rfft(middle * np.hanning(WINDOW))) ** 2).mean(axis=0) + WINDOW * FAINTEST**2
+    return float(np.exp(np.log(power).mean()) / power.mean())
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -16,6 +16,10 @@ HOP = 2048
 """Samples of audio for each latent: the published family's strides 2, 4, 4, 8, 8."""
 
 RATE = 44100
+
+FAINTEST = 5e-4
+"""Standard deviation of the white noise below which no level counts: -66 dB of full scale."""
+
 TIMES = ("logit-normal", "logsnr-uniform")
 ADVERSARIES = ("relativistic", "least-squares")
 
@@ -127,7 +131,8 @@ class AutoencoderSettings(StageSettings):
     in turns.
 
     noise: standard deviation of what is added to latents, themselves about 1, before they are decoded. encoded: so many
-    crops of a batch teach the encoder too. Until `adversary_from` there is no discriminator.
+    crops of a batch teach the encoder too. Until `adversary_from` there is no discriminator. purest: one in so many
+    crops is taken for half of a batch, those nearest to a tone: they are rare, and hardest to play; 1 takes any.
     """
 
     latents: int
@@ -135,6 +140,7 @@ class AutoencoderSettings(StageSettings):
     bands: int = 96
     noise: float = 0.2
     encoded: int
+    purest: int = 1
     stft_weight: float = 1.0
     kl_weight: float = 1.0
     adversary_from: int
@@ -146,7 +152,9 @@ class AutoencoderSettings(StageSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _positive(self, "latents", "bands", "noise", "encoded", "adversary_channels", "adversary_learning_rate")
+        _positive(
+            self, "latents", "bands", "noise", "encoded", "purest", "adversary_channels", "adversary_learning_rate"
+        )
         if self.encoded > self.batch:
             raise ValueError(f"encoded = {self.encoded}, expected at most batch, {self.batch}")
         _within(self, 0, 1e6, "stft_weight", "kl_weight", "adversary_from", "adversary_weight", "feature_weight")

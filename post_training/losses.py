@@ -11,24 +11,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
-from post_training.config import RATE
+from post_training.config import FAINTEST, RATE
 from runtime_py.metrics import mel_filters
 
-DITHER = 5e-4
-"""Noise added to both sides of the STFT loss, about -66 dB: silence, and the side of a mono sound, weigh nothing."""
+MASKED = 0.01
+"""Of a frame's loudest band: 40 dB below it others weigh little, as ears have it (simultaneous masking)."""
 
-SMALLEST_POWER = 1e-10  # of a bin: where a root begins to be too steep
+LOUDNESS = 0.3  # power of a level: where only two bands of a hundred sound, they weigh more than two hundredths
+
+SMALLEST_POWER = 1e-10  # of a band: where a root begins to be too steep
 
 Features = list[Tensor]
 
 
 class StftLoss(nn.Module):
-    """STFT loss of left, right, sum and difference, at one resolution.
+    """STFT loss of left, right, sum and difference, at one resolution, by the levels of mel bands.
 
-    It adds spectral convergence |S - S'| / |S| (arXiv 1910.11480, equation 4) and the mean absolute difference of the
-    logarithms of mel bands' magnitudes (equation 5, its bins gathered as ears do it, as in arXiv 2306.06546); sum and
-    difference as in arXiv 2010.10291, with left and right besides as in Stable Audio Open's autoencoder (arXiv
-    2407.14358). The hop is a quarter of the window. Several resolutions are trained on in turns.
+    It adds spectral convergence |S - S'| / |S| of each clip (arXiv 1910.11480, equation 4) and the mean absolute
+    difference of levels' logarithms (equation 5; in bands as in arXiv 2306.06546), by how loud they are in their frame;
+    sum and difference as in arXiv 2010.10291, with left and right besides as in Stable Audio Open's autoencoder (arXiv
+    2407.14358). Not by bins: where in a band a tone lies latents do not say, and a tone a little beside its place would
+    cost more than none.
+
+    The hop is a quarter of the window. Several resolutions are trained on in turns.
 
     bands: mel bands; those that hold no bin are left away.
     Args of forward: made and real, float32 [batch, 2, samples]. Returns a number.
@@ -36,9 +41,10 @@ class StftLoss(nn.Module):
 
     def __init__(self, fft_size: int, bands: int = 96) -> None:
         super().__init__()
-        self._terms: Callable[[Tensor, Tensor, Tensor], Tensor] = _spectral_terms
+        self._terms: Callable[[Tensor, Tensor, Tensor, float], Tensor] = _spectral_terms
         self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
         self.register_buffer("filters", _mel_means(fft_size, bands), persistent=False)
+        self._faintest = FAINTEST * float(self.window.square().sum().sqrt())
         self.window: Tensor
         self.filters: Tensor
 
@@ -47,9 +53,8 @@ class StftLoss(nn.Module):
         self._terms = torch.compile(_spectral_terms, dynamic=False)
 
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
-        dither = torch.randn_like(real) * DITHER
-        made, real = made.float() + dither, real + dither
-        return self._terms(_spectra(made, self.window), _spectra(real, self.window), self.filters)
+        spectra = (_spectra(audio.float(), self.window) for audio in (made, real))
+        return self._terms(*spectra, self.filters, self._faintest)
 
 
 def _spectra(audio: Tensor, window: Tensor) -> Tensor:
@@ -59,19 +64,24 @@ def _spectra(audio: Tensor, window: Tensor) -> Tensor:
     return torch.view_as_real(made).unflatten(0, (-1, 2))
 
 
-def _spectral_terms(made: Tensor, real: Tensor, filters: Tensor) -> Tensor:
+def _spectral_terms(made: Tensor, real: Tensor, filters: Tensor, faintest: float) -> Tensor:
     """Of one resolution's spectra, and its mel filters [bands, bins]."""
-    made, real = _magnitudes(made), _magnitudes(real)
-    convergence = ((made - real).square().sum() / real.square().sum()).sqrt()
-    bands = ((filters @ made).log() - (filters @ real).log()).abs().mean()
+    made, real = _levels(made, filters), _levels(real, filters)
+    floor = faintest + MASKED * real.amax(dim=(0, 2), keepdim=True)
+    loudness = torch.maximum(made.detach(), real) + floor
+    weight = (loudness / loudness.amax(dim=(0, 2), keepdim=True)) ** LOUDNESS
+    bands = (weight * ((made + floor).log() - (real + floor).log()).abs()).sum() / weight.sum()
+    off, loud = ((levels.square().mean(dim=(0, 2, 3))) for levels in (made - real, real))
+    convergence = (off / (loud + (2 * faintest) ** 2) + SMALLEST_POWER).sqrt().mean()
     return 2 * (convergence + bands)
 
 
-def _magnitudes(spectra: Tensor) -> Tensor:
-    """[4, batch, bins, frames] of left, right, sum and difference: a spectrum is linear."""
+def _levels(spectra: Tensor, filters: Tensor) -> Tensor:
+    """Root mean squares [4, batch, bands, frames] of left, right, sum and difference: a spectrum is linear."""
     left, right = spectra[:, 0], spectra[:, 1]
     four = (left, right, left + right, left - right)
-    return torch.stack([(s[..., 0].square() + s[..., 1].square() + SMALLEST_POWER).sqrt() for s in four])
+    powers = (filters @ (s[..., 0].square() + s[..., 1].square()) for s in four)
+    return torch.stack([(power + SMALLEST_POWER).sqrt() for power in powers])
 
 
 def _mel_means(fft_size: int, bands: int) -> Tensor:

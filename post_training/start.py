@@ -67,8 +67,16 @@ class Start:
         return made
 
 
-def start_at(name: str, network: NetworkSettings) -> Start:
-    """The checkpoint that `name` stands for: "built-in", or a folder."""
+def start_at(name: str | None, network: NetworkSettings) -> Start | None:
+    """The checkpoint that `name` stands for: "built-in", a folder, or none.
+
+    Raises:
+        CheckpointError: no such folder.
+    """
+    if name is None:
+        return None
+    if name != BUILTIN_NAME and not Path(name).is_dir():
+        raise CheckpointError(f"no folder {name}; --start takes {BUILTIN_NAME}, or a folder that `publish` wrote")
     return Start(BUILTIN_CHECKPOINT if name == BUILTIN_NAME else Path(name), network)
 
 

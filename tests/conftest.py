@@ -1,18 +1,30 @@
 """Fixtures that more than one package's tests use. Caches are the run's own, never the user's."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ORACLE = Path(__file__).parent / "fixtures" / "oracle"
 
 
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run, the same for all of its workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
-def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def own_caches(run_folder: Path) -> Iterator[Path]:
     """Compiled programs, packed weights and remembered checkpoints of this run, of its child processes too."""
-    folder = tmp_path_factory.mktemp("caches")
+    folder = run_folder / "caches"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder
@@ -25,25 +37,24 @@ def oracle() -> Path:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory, own_caches: Path) -> Callable[[str, str], Path]:
+def built(run_folder: Path, own_caches: Path) -> Callable[[str, str], Path]:
     """(backend, recipe) -> a bundle of the oracle, built once in the whole run. Read it; to change it, copy it.
 
-    Recipes that make the same program of a submodule share it by way of the run's own cache.
+    Recipes that make the same program of a submodule share it by way of the run's own cache; a worker that wants what
+    another is building waits for it.
     """
     from edge_export.pipeline import BuildRequest, export_bundle
     from edge_export.progress import silent
 
-    made: dict[tuple[str, str], Path] = {}
-
     def build(backend: str, recipe: str) -> Path:
-        if (backend, recipe) not in made:
-            out = tmp_path_factory.mktemp("bundles") / f"{backend}-{recipe}"
-            request = BuildRequest(
-                out=out, target="android-arm64", checkpoint=ORACLE, backend=backend, recipe=recipe, steps=4
-            )
-            export_bundle(request, silent)
-            made[backend, recipe] = out
-        return made[backend, recipe]
+        out = run_folder / f"{backend}-{recipe}"
+        with FileLock(f"{out}.lock"):
+            if not out.exists():
+                request = BuildRequest(
+                    out=out, target="android-arm64", checkpoint=ORACLE, backend=backend, recipe=recipe, steps=4
+                )
+                export_bundle(request, silent)
+        return out
 
     return build
 

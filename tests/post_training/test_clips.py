@@ -7,7 +7,7 @@ import pytest
 
 from edge_export.errors import OutputError, UsageError
 from post_training import clips as module
-from post_training.clips import Plan, make_clips, open_clips, write_whole
+from post_training.clips import Plan, flatness, make_clips, open_clips, write_whole
 from tests.post_training.small import CONFIG, RATE, draw
 
 PLAN = Plan(seed=CONFIG.seed, samples=CONFIG.network.samples, data=CONFIG.data)
@@ -59,6 +59,23 @@ def test_crops_depend_on_the_step_alone_and_begin_where_it_sounds(tmp_path):
     assert first.shape == (4, 2, 2048) and np.array_equal(first, made.crops(1, 5, 4, 2048))
     assert not np.array_equal(first, made.crops(1, 6, 4, 2048))
     assert (np.abs(made.crops(1, 0, 200, 2048)).max(axis=(1, 2)) > 0.01).all()
+
+
+def test_half_of_the_crops_are_the_purest_of_many(tmp_path):
+    made = make_clips(tmp_path, PLAN, draw)
+    pure, drawn = made.crops(1, 5, 40, 2048, purest=6), made.crops(1, 5, 20 + 6 * 20, 2048)
+    assert pure.shape == (40, 2, 2048) and np.array_equal(pure[:20], drawn[:20])
+    assert [flatness(crop) for crop in pure[20:]] == sorted(flatness(crop) for crop in drawn[20:])[:20]
+
+
+def test_flatness_by_hand():
+    """Of an impulse one; of a tone next to none; silence is no tone."""
+    time = np.arange(4096) / RATE
+    tone, impulse = np.sin(2 * np.pi * 1000 * time), np.zeros(4096)
+    impulse[1000] = 100.0
+    assert flatness(np.stack([tone, tone])) < 1e-3
+    assert flatness(np.stack([impulse, impulse])) == pytest.approx(1, abs=1e-3)
+    assert flatness(np.zeros((2, 4096))) == pytest.approx(1)
 
 
 def test_a_folder_without_clips_or_with_anothers(tmp_path):

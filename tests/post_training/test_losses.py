@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from post_training import losses
 from post_training.losses import (
     StftDiscriminator,
     StftLoss,
@@ -65,6 +66,45 @@ def test_the_stft_loss_hears_the_side_of_a_sound():
     stft, wide = StftLoss(512), tone(440, side=-1.0)
     torch.manual_seed(0)
     assert float(stft(tone(440, side=1.0), wide)) > 1
+
+
+def test_the_terms_of_a_spectrum_by_hand():
+    """One frame of two bands of a bin each: left and right the same, 3 and 0.01, made 1 and 0.01; no difference."""
+    real, made = (
+        torch.tensor([level, 0.01])[None, None, :, None, None] * torch.tensor([1.0, 0.0]) for level in (3.0, 1.0)
+    )
+    real, made = real.expand(1, 2, 2, 1, 2), made.expand(1, 2, 2, 1, 2)
+    terms = float(losses._spectral_terms(made, real, torch.eye(2), faintest=0.1))
+    floor = 0.1 + 0.01 * 6  # of the sum, the loudest of the four
+    levels = [(3, 1), (0.01, 0.01), (3, 1), (0.01, 0.01), (6, 2), (0.02, 0.02), (0, 0), (0, 0)]
+    weights = [((level + floor) / (6 + floor)) ** 0.3 for level, _ in levels]
+    logs = [weight * math.log((r + floor) / (m + floor)) for weight, (r, m) in zip(weights, levels)]
+    off, power = (2**2 * 2 + 4**2) / 8, (3**2 * 2 + 6**2 + 0.01**2 * 2 + 0.02**2) / 8
+    expected = 2 * (math.sqrt(off / (power + 0.2**2)) + sum(logs) / sum(weights))
+    assert terms == pytest.approx(expected, rel=1e-4)
+
+
+def test_convergence_is_that_of_each_clip():
+    """A soft clip that is missing costs as much as a loud one."""
+    stft, loud, soft = StftLoss(512), tone(1000, 0.5), tone(2000, 0.02)
+    both = torch.cat([loud, soft])
+    without = [float(stft(torch.cat(made), both)) for made in ((loud * 0, soft), (loud, soft * 0))]
+    assert without[1] > 0.6 * without[0]
+
+
+def test_a_tone_beside_its_place_in_a_band_costs_less_than_none():
+    stft, real = StftLoss(2048), tone(6000)
+    beside, none = (float(stft(made, real)) for made in (tone(6040), tone(6000) * 0))
+    assert beside < 0.2 * none
+
+
+def test_what_a_loud_sound_masks_weighs_little():
+    """The same faint noise, beside a tone and alone."""
+    torch.manual_seed(0)
+    stft, faint = StftLoss(512), 1e-3 * torch.randn(1, 2, 8192)
+    beside = stft(tone(440) + faint, tone(440))
+    alone = stft(faint, tone(440) * 0)
+    assert float(beside) < 0.2 * float(alone)
 
 
 def test_silence_has_a_bounded_loss():

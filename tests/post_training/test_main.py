@@ -74,7 +74,9 @@ def test_from_clips_to_a_checkpoint(run, config, tmp_path):
     assert code == 0 and re.fullmatch(r".*model: \d+\.\d\d MB\n", out)
     open_checkpoint(tmp_path / "model")
     card = (tmp_path / "model" / "README.md").read_text()
-    assert "0.74 s" in card and "--config configs/c.toml" in card and "Apache-2.0" in card
+    assert "0.74 s" in card and "Apache-2.0" in card
+    for stage in ("autoencoder", "flow", "arc"):
+        assert f"python -m post_training train {stage} --config configs/c.toml --run RUN\n" in card
     assert "exists" in one_line(6, run("publish", *arguments, "--out", tmp_path / "model"))
 
 
@@ -92,6 +94,12 @@ def test_what_is_asked_for_wrongly(run, config, tmp_path):
     assert "choose one of autoencoder, flow, arc" in one_line(2, run("train", "vae", *arguments))
     assert "no config at" in one_line(2, run("train", "flow", "--config", tmp_path / "x", "--run", tmp_path))
     assert "no clips in" in one_line(2, run("train", "autoencoder", *arguments, "--clips", tmp_path))
+    (tmp_path / "other" / "clips").mkdir(parents=True)
+    hint = one_line(2, run("train", "autoencoder", *arguments, "--clips", tmp_path / "other"))
+    assert f"did you mean {tmp_path / 'other' / 'clips'}?" in hint
+    assert "ablations of arc" in one_line(2, run("train", "flow", *arguments, "--no-contrastive"))
+    nowhere = one_line(3, run("train", "flow", *arguments, "--start", tmp_path / "nowhere"))
+    assert "nowhere; --start takes built-in, or a folder that `publish` wrote" in nowhere
     assert "first: python -m post_training train flow" in one_line(2, run("train", "arc", *arguments))
     (tmp_path / "file").write_text("")
     assert "file" in one_line(6, run("clips", "--config", config, "--run", tmp_path / "file" / "run"))
