@@ -281,9 +281,13 @@ def test_a_full_disk_leaves_no_half_a_wav(edge_export, bundle, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("how", "code", "what"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_stopping_a_build_leaves_nothing_and_says_so(tmp_path, tmp_path_factory, how, code, what):
+def test_stopping_a_build_leaves_nothing_and_says_so(built, oracle, tmp_path, tmp_path_factory, how, code, what):
+    """While it compiles the second program; the first is in the cache."""
+    built("executorch", "fp32")
     scratch = tmp_path_factory.mktemp("scratch")
-    command = [sys.executable, "-m", "edge_export", "build", "--no-cache", "--out", str(tmp_path / "x")]
+    recipe = own_recipe(tmp_path_factory.mktemp("recipe"))
+    command = [sys.executable, "-m", "edge_export", "build", "--checkpoint", str(oracle), "--recipe", str(recipe)]
+    command += ["--out", str(tmp_path / "x")]
     environment = {**os.environ, "TMPDIR": str(scratch)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
