@@ -48,6 +48,8 @@ def train(
     from post_training.config import load_config
     from post_training.start import start_at
 
+    if minutes is not None and not minutes >= 0:
+        raise UsageError(f"--minutes is {minutes:g}, expected 0 or more")
     if stage not in runs.STAGES:
         raise UsageError(f"unknown stage {stage!r}; choose one of {', '.join(runs.STAGES)}")
     if stage != "arc" and (no_contrastive or least_squares):
@@ -64,10 +66,11 @@ def train(
         deadline=float("inf") if minutes is None else time.monotonic() + 60 * minutes,
     )
     reached = made.train(stage)
+    label = stage if stage != "arc" else runs.arc_label(chosen)
     if reached.complete:
-        print(f"{stage}: {reached.step} steps done in {run}")
+        print(f"{label}: {reached.step} steps done in {run}")
     else:
-        print(f"{stage}: stopped after step {reached.step} of {reached.steps}; the same command goes on")
+        print(f"{label}: stopped after step {reached.step} of {reached.steps}; the same command goes on")
 
 
 @app.command()
@@ -83,12 +86,18 @@ def clips(config: ConfigOption, run: RunOption) -> None:
 @app.command()
 def publish(
     config: ConfigOption,
-    run: RunOption,
+    run: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the run.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The checkpoint; it must not exist yet.")],
     stage: Annotated[str, typer.Option(help="Folder of the run: arc, flow, arc-no-contrastive, ...")] = "arc",
-    clips: ClipsOption = None,
-    start: StartOption = None,
-    card: Annotated[Path | None, typer.Option(metavar="FILE", help="Text of the model card.")] = None,
+    clips: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Clips by which loudness is settled; the run's if not given.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="CHECKPOINT", help="What the run began with, if it was given one.")
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Text of the model card; told if not given.")
+    ] = None,
 ) -> None:
     """Write a run's model in the published layout, in half precision."""
     from post_training import runs
@@ -97,6 +106,8 @@ def publish(
     from post_training.publish import publish as write
     from post_training.start import start_at
 
+    if card is not None and not card.is_file():
+        raise UsageError(f"no file {card} for the model card; leave --card away to have it told")
     settings = load_config(config)
     made = runs.Run(
         folder=run,
@@ -108,8 +119,7 @@ def publish(
         progress=_Progress(),
     )
     if card is None:
-        ran = [name for name in runs.STAGES if made.stage_folder(name).has_state]
-        text = model_card(settings, stage, config.name, ran, start)
+        text = model_card(settings, stage, config, made.ran(stage), made.start)
     else:
         text = card.read_text(encoding="utf-8")
     size = write(made.trained(stage), out, text)

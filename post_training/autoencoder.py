@@ -163,7 +163,9 @@ def load_autoencoder(folder: RunFolder, network: NetworkSettings) -> Autoencoder
     """
     state = folder.load()
     if state is None:
-        raise UsageError(f"no {folder.path / STATE_FILE}; first: python -m post_training train autoencoder")
+        raise UsageError(
+            f"no {folder.path / STATE_FILE}; first: python -m post_training train autoencoder, or name the --start"
+        )
     autoencoder = build_autoencoder(network)
     load_weights(autoencoder, state, "average", folder)
     return autoencoder.requires_grad_(False).eval()

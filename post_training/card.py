@@ -3,9 +3,11 @@
 It knows the config; what was measured comes from the evaluation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from post_training.config import Config
+from post_training.start import Start
 
 _CARD = """---
 license: apache-2.0
@@ -25,9 +27,8 @@ Weights are half precision.
 
 ## Training
 
-A latent is what a fixed analysis says of a stretch: the 64 principal components of its compressed spectra. There is
-an autoencoder, which learns to play and to find them, and a rectified flow over them (prompt dropout
-{dropout:.0%}){arc}.
+A latent is what a fixed analysis says of a stretch: the 64 principal components of its compressed spectra. An
+autoencoder learns to play and to find them; over them there is a rectified flow (prompt dropout {dropout:.0%}){arc}.
 This folder holds the averaged weights of `{stage}`{start}.
 
 {commands}
@@ -56,13 +57,12 @@ and adversarial relativistic-contrastive post-training (arXiv 2505.08175){ablate
 ABLATIONS = {"no-contrastive": "without the contrastive term", "least-squares": "by least squares instead of pairs"}
 
 
-def model_card(config: Config, stage: str, config_name: str, ran: Sequence[str], start: str | None = None) -> str:
-    """The README of a checkpoint of what `stage` came to in a run of `config`, in which the stages `ran` were trained.
+def model_card(config: Config, stage: str, file: Path, ran: Mapping[str, int], start: Start | None = None) -> str:
+    """The README of a checkpoint of what `stage` came to in a run of `config`, which was read from `file`.
 
-    start: the checkpoint that the run began at.
+    ran: the stages that were trained, by their folders, and how many steps each has done. start: what the run began at.
     """
     is_arc = stage.startswith("arc")
-    ablated = [name for name in ABLATIONS if name in stage]
     return _CARD.format(
         seconds=config.network.seconds,
         steps_hint="8 steps of ping-pong sampling" if is_arc else "50 Euler steps with guidance",
@@ -72,18 +72,19 @@ def model_card(config: Config, stage: str, config_name: str, ran: Sequence[str],
         pieces=config.network.pieces,
         clips=config.data.clips,
         dropout=config.flow.prompt_dropout,
-        arc=_ARC.format(ablated="".join(f", {ABLATIONS[name]}" for name in ablated)) if is_arc else "",
+        arc=_ARC.format(ablated="".join(f", {told}" for name, told in ABLATIONS.items() if name in stage)) * is_arc,
         stage=stage,
-        start="" if start is None else ", trained on from another checkpoint, START",
-        commands=_commands(stage, ran, ablated, config_name, start),
+        start=""
+        if start is None
+        else f", trained on from another checkpoint (START, sha256 {start.checkpoint.sha256})",
+        commands="\n".join(f"    python -m post_training {line}" for line in _commands(stage, file, ran, start)),
     )
 
 
-def _commands(stage: str, ran: Sequence[str], ablated: Sequence[str], config_name: str, start: str | None) -> str:
-    given = f"--config configs/{config_name} --run RUN" + ("" if start is None else " --start START")
-    flags = "".join(f" --{name}" for name in ablated)
-    lines = [f"train {name} {given}" for name in ran if name != "arc"]
-    if stage.startswith("arc"):
-        lines.append(f"train arc {given}{flags}")
-    lines.append(f"publish {given} --stage {stage} --out CHECKPOINT")
-    return "\n".join(f"    python -m post_training {line}" for line in lines)
+def _commands(stage: str, file: Path, ran: Mapping[str, int], start: Start | None) -> Iterator[str]:
+    config = file.name if file.is_absolute() else file.as_posix()  # no path of the machine
+    given = f"--config {config} --run RUN" + ("" if start is None else " --start START")
+    for name, steps in ran.items():
+        ablated = "".join(f" --{flag}" for flag in ABLATIONS if flag in name)
+        yield f"train {name.partition('-')[0]} {given} --steps {steps}{ablated}"
+    yield f"publish {given} --stage {stage} --out CHECKPOINT"

@@ -152,11 +152,10 @@ class AutoencoderSettings(StageSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _positive(
-            self, "latents", "bands", "noise", "encoded", "purest", "adversary_channels", "adversary_learning_rate"
-        )
+        _positive(self, "latents", "bands", "noise", "encoded", "adversary_channels", "adversary_learning_rate")
         if self.encoded > self.batch:
             raise ValueError(f"encoded = {self.encoded}, expected at most batch, {self.batch}")
+        _within(self, 1, 64, "purest")
         _within(self, 0, 1e6, "stft_weight", "kl_weight", "adversary_from", "adversary_weight", "feature_weight")
         for size in (*self.fft_sizes, *self.adversary_fft_sizes):
             if size < 16 or size & (size - 1):
@@ -248,7 +247,7 @@ def load_config(path: Path) -> Config:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"no config at {path}; take configs/tiny.toml or configs/small.toml") from None
+        raise UsageError(f"no config at {path}; take one of configs/") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no valid TOML: {error}") from error
     except OSError as error:

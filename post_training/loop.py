@@ -60,20 +60,25 @@ class RunFolder:
             UsageError: it was started with other settings; the message names them.
             OutputError: the folder cannot be written.
         """
+        self.check(document)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise output_error(error, self.path) from error
         file = self.path / RUN_FILE
-        document = json.loads(json.dumps(document))
         if not file.exists():
             write_whole(file, (json.dumps(document, indent=2) + "\n").encode())
+
+    def check(self, document: Mapping[str, Any]) -> None:
+        """Hold `document` against what the folder was claimed with, if it was; raises as `claim` does."""
+        file = self.path / RUN_FILE
+        if not file.exists():
             return
         try:
             before = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(f"{file} is damaged ({first_line(error)}); choose another --run") from error
-        changed = _differences(before, document)
+        changed = _differences(before, json.loads(json.dumps(document)))
         if changed:
             raise UsageError(f"{self.path} was started with other settings: {', '.join(changed)}; choose another --run")
 

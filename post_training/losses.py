@@ -53,8 +53,8 @@ class StftLoss(nn.Module):
         self._terms = torch.compile(_spectral_terms, dynamic=False)
 
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
-        spectra = (_spectra(audio.float(), self.window) for audio in (made, real))
-        return self._terms(*spectra, self.filters, self._faintest)
+        made, real = (_spectra(audio.float(), self.window) for audio in (made, real))
+        return self._terms(made, real, self.filters, self._faintest)
 
 
 def _spectra(audio: Tensor, window: Tensor) -> Tensor:

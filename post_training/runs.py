@@ -114,14 +114,21 @@ class Run:
         label = name if name != arc.NAME else arc_label(self.config)
         folder = self.stage_folder(label)
         begun = {} if self.start is None else {"start": self.start.checkpoint.sha256}
-        folder.claim(document(self.config, *parts) | begun)
+        claimed = document(self.config, *parts) | begun
+        folder.check(claimed)
         stage = make()
         try:
+            folder.claim(claimed)  # not before: what is refused leaves nothing
             return run_stage(
                 label, stage, folder, settings, self.config.seed, self.accelerator, self.note, self.deadline
             )
         finally:
             stage.close()
+
+    def ran(self, name: str) -> dict[str, int]:
+        """Of stage `name` and those under it, the ones that were run, and how many steps each has done."""
+        states = {each: self.stage_folder(each).load() for each in (autoencoder.NAME, flow.NAME, name)}
+        return {each: state["step"] for each, state in states.items() if state is not None}
 
     def trained(self, name: str) -> Trained:
         """What stage `name` (a folder of the run: "arc", "flow", ...) came to, with the autoencoder under it."""

@@ -36,9 +36,9 @@ class Start:
     def checkpoint(self) -> Checkpoint:
         checkpoint = open_checkpoint(self.folder)
         if checkpoint.config != model_config(self.network):
-            raise CheckpointError(
-                f"{self.folder} has another [network] than the config; the built-in's is that of configs/small.toml"
-            )
+            of = "built-in" if self.folder == BUILTIN_CHECKPOINT else str(self.folder)
+            hint = "configs/small.toml" if of == "built-in" else "the config that it was published with"
+            raise CheckpointError(f"{of} has another [network] than the config; take that of {hint}")
         return checkpoint
 
     @property

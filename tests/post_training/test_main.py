@@ -76,7 +76,7 @@ def test_from_clips_to_a_checkpoint(run, config, tmp_path):
     card = (tmp_path / "model" / "README.md").read_text()
     assert "0.74 s" in card and "Apache-2.0" in card
     for stage in ("autoencoder", "flow", "arc"):
-        assert f"python -m post_training train {stage} --config configs/c.toml --run RUN\n" in card
+        assert f"python -m post_training train {stage} --config c.toml --run RUN --steps 2\n" in card
     assert "exists" in one_line(6, run("publish", *arguments, "--out", tmp_path / "model"))
 
 
@@ -86,6 +86,7 @@ def test_minutes_and_steps(run, config, tmp_path):
     assert code == 0 and out == "autoencoder: stopped after step 0 of 2; the same command goes on\n"
     assert run("train", *arguments, "--steps", 1)[1].startswith("autoencoder: 1 steps done")
     assert "goes on after step 1" in run("train", *arguments)[2]
+    assert "--minutes is -1" in one_line(2, run("train", *arguments, "--minutes", -1))
     assert "--steps is 0" in one_line(2, run("train", *arguments, "--steps", 0))
 
 
@@ -94,6 +95,7 @@ def test_what_is_asked_for_wrongly(run, config, tmp_path):
     assert "choose one of autoencoder, flow, arc" in one_line(2, run("train", "vae", *arguments))
     assert "no config at" in one_line(2, run("train", "flow", "--config", tmp_path / "x", "--run", tmp_path))
     assert "no clips in" in one_line(2, run("train", "autoencoder", *arguments, "--clips", tmp_path))
+    assert not (tmp_path / "run" / "autoencoder").exists()  # which a config set right would be refused for
     (tmp_path / "other" / "clips").mkdir(parents=True)
     hint = one_line(2, run("train", "autoencoder", *arguments, "--clips", tmp_path / "other"))
     assert f"did you mean {tmp_path / 'other' / 'clips'}?" in hint

@@ -248,6 +248,12 @@ def test_a_rule_that_matches_nothing_is_told_with_what_is_nearest():
     assert "\n" not in said
 
 
+def test_a_typing_error_in_audio_is_told():
+    recipe = Recipe(name="mine", summary="", rules=(Rule(pattern="@adio"),), thresholds={})
+    with pytest.raises(UsageError, match=r"no layers are called '@adio' together; '@audio' is"):
+        recipe.check_layers([("decoder", "conv", "layers.0")])
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"submodule": "encoder"}, {"operator": "embedding"}, {"pattern": "0"}, {"submodule": "dit", "operator": "conv"}],
