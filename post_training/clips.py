@@ -80,7 +80,7 @@ def make_clips(folder: Path, plan: Plan, draw: Draw, progress: Progress = silent
     """
     shards = list(plan.shards())
     missing = [indices for indices in shards if not _shard_path(folder, indices.start).exists()]
-    _make_folder(folder)
+    make_folder(folder)
     done = len(shards) - len(missing)
     for _ in _each(plan, draw, folder, missing):
         done += 1
@@ -192,7 +192,7 @@ def write_whole(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

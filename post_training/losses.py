@@ -19,6 +19,8 @@ MASKED = 0.01
 
 LOUDNESS = 0.3  # power of a level: where only two bands of a hundred sound, they weigh more than two hundredths
 
+PURITY = 1.0  # weight of how pure bands sound against how loud
+
 SMALLEST_POWER = 1e-10  # of a band: where a root begins to be too steep
 
 Features = list[Tensor]
@@ -31,7 +33,8 @@ class StftLoss(nn.Module):
     difference of levels' logarithms (equation 5; in bands as in arXiv 2306.06546), by how loud they are in their frame;
     sum and difference as in arXiv 2010.10291, with left and right besides as in Stable Audio Open's autoencoder (arXiv
     2407.14358). Not by bins: where in a band a tone lies latents do not say, and a tone a little beside its place would
-    cost more than none.
+    cost more than none. How pure a band sounds is told from the spectral flatness of its bins, else noise would be
+    played as a comb of tones.
 
     The hop is a quarter of the window. Several resolutions are trained on in turns.
 
@@ -66,22 +69,37 @@ def _spectra(audio: Tensor, window: Tensor) -> Tensor:
 
 def _spectral_terms(made: Tensor, real: Tensor, filters: Tensor, faintest: float) -> Tensor:
     """Of one resolution's spectra, and its mel filters [bands, bins]."""
-    made, real = _levels(made, filters), _levels(real, filters)
-    floor = faintest + MASKED * real.amax(dim=(0, 2), keepdim=True)
-    loudness = torch.maximum(made.detach(), real) + floor
-    weight = (loudness / loudness.amax(dim=(0, 2), keepdim=True)) ** LOUDNESS
-    bands = (weight * ((made + floor).log() - (real + floor).log()).abs()).sum() / weight.sum()
-    off, loud = ((levels.square().mean(dim=(0, 2, 3))) for levels in (made - real, real))
+    made, real = _powers(made), _powers(real)
+    made_levels, real_levels = _levels(made, filters), _levels(real, filters)
+    peak = real_levels.amax(dim=(0, 2), keepdim=True)
+    floor = faintest + MASKED * peak
+    louder = torch.maximum(made_levels.detach(), real_levels)
+    weight = ((louder + floor) / (louder.amax(dim=(0, 2), keepdim=True) + floor)) ** LOUDNESS
+    levels = (made_levels + floor).log() - (real_levels + floor).log()
+    purity = _flatness(made, made_levels, filters, floor) - _flatness(real, real_levels, filters, floor)
+    off, loud = (each.square().mean(dim=(0, 2, 3)) for each in (made_levels - real_levels, real_levels))
     convergence = (off / (loud + (2 * faintest) ** 2) + SMALLEST_POWER).sqrt().mean()
-    return 2 * (convergence + bands)
+    return 2 * (convergence + (weight * (levels.abs() + PURITY * purity.abs())).sum() / weight.sum())
 
 
-def _levels(spectra: Tensor, filters: Tensor) -> Tensor:
-    """Root mean squares [4, batch, bands, frames] of left, right, sum and difference: a spectrum is linear."""
+def _powers(spectra: Tensor) -> Tensor:
+    """[4, batch, bins, frames] of left, right, sum and difference: a spectrum is linear."""
     left, right = spectra[:, 0], spectra[:, 1]
     four = (left, right, left + right, left - right)
-    powers = (filters @ (s[..., 0].square() + s[..., 1].square()) for s in four)
-    return torch.stack([(power + SMALLEST_POWER).sqrt() for power in powers])
+    return torch.stack([s[..., 0].square() + s[..., 1].square() for s in four])
+
+
+def _levels(powers: Tensor, filters: Tensor) -> Tensor:
+    """Root mean squares [4, batch, bands, frames] over the bins of each band."""
+    return (filters @ powers + SMALLEST_POWER).sqrt()
+
+
+def _flatness(powers: Tensor, levels: Tensor, filters: Tensor, floor: Tensor) -> Tensor:
+    """Logarithm of the bins' geometric mean through their root mean square, [4, batch, bands, frames]: 0 where all are
+    alike, -0.3 of noise, far below of a tone, wherever in the band it lies.
+    """
+    geometric = filters @ (powers + floor.square()).log() / 2
+    return geometric - (levels.square() + floor.square()).log() / 2
 
 
 def _mel_means(fft_size: int, bands: int) -> Tensor:

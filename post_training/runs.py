@@ -19,7 +19,7 @@ from post_training import arc, autoencoder, flow
 from post_training.analysis import ANALYSIS_FILE, Analysis, fitted
 from post_training.arc import ArcStage
 from post_training.autoencoder import AutoencoderStage, as_loud, load_autoencoder
-from post_training.clips import Clips, Draw, Plan, make_clips, open_clips, write_whole
+from post_training.clips import Clips, Draw, Plan, make_clips, make_folder, open_clips, write_whole
 from post_training.config import Config, StageSettings
 from post_training.data import Examples, Latents, analyse_clips
 from post_training.flow import FlowStage, load_flow
@@ -74,6 +74,7 @@ class Run:
     def analysis(self) -> Analysis:
         """What latents are: the start's, or fitted to the first clips when it is first asked for."""
         path = self.folder / ANALYSIS_FILE
+        make_folder(self.folder)
         with self.accelerator.main_process_first():
             if self.start is not None and not path.exists():
                 write_whole(path, self.start.analysis)

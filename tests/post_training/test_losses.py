@@ -98,6 +98,21 @@ def test_a_tone_beside_its_place_in_a_band_costs_less_than_none():
     assert beside < 0.2 * none
 
 
+def test_flatness_by_hand():
+    """Two bins of powers 1 and 9, a floor of nothing: the root of 3 through that of 5."""
+    powers, filters = torch.tensor([1.0, 9.0])[None, None, :, None], torch.tensor([[0.5, 0.5]])
+    flatness = losses._flatness(powers, losses._levels(powers, filters), filters, torch.tensor(0.0))
+    assert float(flatness) == pytest.approx(math.log(3**0.5 / 5**0.5))
+
+
+def test_noise_as_a_comb_of_tones_costs_more_than_other_noise():
+    """Both are as loud in every band as what is to be played."""
+    torch.manual_seed(0)
+    stft, real, other = StftLoss(2048), *(0.1 * torch.randn(2, 1, 2, 44100))
+    comb = other[..., :256].repeat(1, 1, 173)[..., :44100]
+    assert float(stft(comb, real)) > 1.5 * float(stft(other, real))
+
+
 def test_what_a_loud_sound_masks_weighs_little():
     """The same faint noise, beside a tone and alone."""
     torch.manual_seed(0)

@@ -81,8 +81,9 @@ def test_stages_that_were_not_run_are_the_start_s(published, trained, tmp_path):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_goes_on_and_resumes(published, tmp_path, stage):
-    assert started(tmp_path, published, with_steps(CONFIG, stage, 1)).train(stage).step == 1
-    assert started(tmp_path, published, with_steps(CONFIG, stage, 2)).train(stage).step == 2
+    folder = tmp_path / "new"
+    assert started(folder, published, with_steps(CONFIG, stage, 1)).train(stage).step == 1
+    assert started(folder, published, with_steps(CONFIG, stage, 2)).train(stage).step == 2
 
 
 def test_another_size_is_refused(published):
