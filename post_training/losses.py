@@ -71,8 +71,7 @@ def _spectral_terms(made: Tensor, real: Tensor, filters: Tensor, faintest: float
     """Of one resolution's spectra, and its mel filters [bands, bins]."""
     made, real = _powers(made), _powers(real)
     made_levels, real_levels = _levels(made, filters), _levels(real, filters)
-    peak = real_levels.amax(dim=(0, 2), keepdim=True)
-    floor = faintest + MASKED * peak
+    floor = faintest + MASKED * real_levels.amax(dim=(0, 2), keepdim=True)
     louder = torch.maximum(made_levels.detach(), real_levels)
     weight = ((louder + floor) / (louder.amax(dim=(0, 2), keepdim=True) + floor)) ** LOUDNESS
     levels = (made_levels + floor).log() - (real_levels + floor).log()

@@ -70,6 +70,8 @@ def test_from_clips_to_a_checkpoint(run, config, tmp_path):
         code, out, err = run("train", stage, *arguments)
         assert (code, out) == (0, f"{stage}: 2 steps done in {tmp_path / 'run'}\n")
         assert f"{stage}: step 2/2" in err
+    no_card = run("publish", *arguments, "--out", tmp_path / "model", "--card", tmp_path / "none.md")
+    assert "none.md for the model card" in one_line(2, no_card)
     code, out, _ = run("publish", *arguments, "--out", tmp_path / "model")
     assert code == 0 and re.fullmatch(r".*model: \d+\.\d\d MB\n", out)
     open_checkpoint(tmp_path / "model")
