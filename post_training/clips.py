@@ -150,7 +150,7 @@ class Clips:
         Half of them are the purest out of `purest` times as many.
         """
         dice = np.random.default_rng([seed, step])
-        pure = batch // 2
+        pure = batch // 2 if purest > 1 else 0  # else there is nothing to choose from, nor to listen to
         drawn = self._crops(dice, batch - pure + pure * purest, samples)
         order = np.argsort([flatness(crop) for crop in drawn[batch - pure :]])[:pure]
         return np.concatenate([drawn[: batch - pure], drawn[batch - pure :][order]])

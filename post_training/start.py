@@ -36,9 +36,9 @@ class Start:
     def checkpoint(self) -> Checkpoint:
         checkpoint = open_checkpoint(self.folder)
         if checkpoint.config != model_config(self.network):
-            of = "built-in" if self.folder == BUILTIN_CHECKPOINT else str(self.folder)
-            hint = "configs/small.toml" if of == "built-in" else "the config that it was published with"
-            raise CheckpointError(f"{of} has another [network] than the config; take that of {hint}")
+            its = (self.folder, "the config that it was published with")
+            name, known = (BUILTIN_NAME, "configs/small.toml") if self.folder == BUILTIN_CHECKPOINT else its
+            raise CheckpointError(f"{name} has another [network] than the config; take that of {known}")
         return checkpoint
 
     @property

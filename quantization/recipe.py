@@ -118,9 +118,9 @@ def _why_none(rule: Rule, layers: list[tuple[str, str, str]]) -> str:
         names = list(dict.fromkeys(layer[column] for layer in layers))
         if names and not any(fnmatchcase(name, pattern) for name in names):
             return f"{rule}: no {what} is {pattern!r}; {choose_from(pattern, names)}"
-    wanted = f"{rule.submodule} {rule.operator} {rule.pattern}"
     if rule.pattern.startswith("@"):
         return f"no layers are called {rule.pattern!r} together; {AUDIO!r} is the one such name there is"
+    wanted = f"{rule.submodule} {rule.operator} {rule.pattern}"
     nearest = get_close_matches(wanted, map(" ".join, layers), n=1, cutoff=0.0)
     return (
         f"no layer is {wanted!r} (submodule, operator, pattern); nearest: "
