@@ -1,9 +1,10 @@
 """How long a GPU takes for one clip: 8 steps and decoding, in half precision, compiled and captured as one graph.
 
-    python -m benchmarks.gpu --checkpoint DIR
+    edge-export new-checkpoint build/published --size published
+    python -m benchmarks.gpu --checkpoint build/published --record
 
 The paper (arXiv 2505.08175) reports 75 ms on an H100. What is played is held against the float32 network of the same
-noise. Prints one JSON object.
+noise. Prints one JSON object; --record writes it to results/gpu.json, and the table of docs/published-size.md.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.show import GPU_RESULTS, write_gpu
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.tokenizer_export import read_spiece
 from post_training.half import HalfNetwork
@@ -32,9 +34,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--plain", action="store_true", help="neither compiled nor captured")
+    parser.add_argument("--record", action="store_true", help="write the results and the docs' table")
     given = parser.parse_args()
     checkpoint, device = open_checkpoint(given.checkpoint), torch.device(given.device)
-    print(json.dumps(measure(checkpoint, device, given.steps, given.rounds, plain=given.plain), indent=2))
+    results = measure(checkpoint, device, given.steps, given.rounds, plain=given.plain)
+    print(json.dumps(results, indent=2))
+    if given.record:
+        GPU_RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_gpu(results)
 
 
 def measure(checkpoint: Checkpoint, device: torch.device, steps: int, rounds: int, *, plain: bool) -> dict[str, Any]:

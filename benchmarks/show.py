@@ -1,4 +1,4 @@
-"""The tables and pictures of the docs, written from `published.json` and `model.json` alone.
+"""The tables and pictures of the docs, written from `published.json`, `gpu.json` and `model.json` alone.
 
     python -m benchmarks.show      writes them again, and measures nothing
 
@@ -16,13 +16,15 @@ RESULTS = ROOT / "benchmarks" / "results" / "published.json"
 README = ROOT / "README.md"
 DOCUMENT = ROOT / "docs" / "published-size.md"
 PICTURE = ROOT / "docs" / "published-size.png"
-MODEL_RESULTS = RESULTS.with_name("model.json")
+GPU_RESULTS, MODEL_RESULTS = RESULTS.with_name("gpu.json"), RESULTS.with_name("model.json")
 MODEL = ROOT / "docs" / "model.md"
 CARD = ROOT / "edge_export" / "small_model" / "README.md"
 MODEL_PICTURE, MODEL_PAGE = MODEL.with_suffix(".png"), MODEL.with_suffix(".html")
 BEGIN, END = "<!-- written by `make bench`: begin -->", "<!-- end -->"
+GPU_BEGIN = "<!-- written by `python -m benchmarks.gpu`: begin -->"
 MODEL_BEGIN = "<!-- written by `python -m benchmarks.model`: begin -->"
 COLOURS = {"conditioner": "#4c72b0", "dit": "#dd8452", "decoder": "#55a868"}
+PAPER_MS = 75  # for a clip on an H100 (arXiv 2505.08175)
 NAMES = {"litert": "LiteRT", "executorch": "ExecuTorch"}
 OURS, PUBLIC = "int8-dynamic", "int8-dit"
 STAGES = tuple(COLOURS)
@@ -35,6 +37,28 @@ def write_documents(results: Record) -> None:
     draw(results, PICTURE)
     replace_block(README, [*goals(results), "", where(results)])
     replace_block(DOCUMENT, [*everything(results), "", where(results)])
+
+
+def write_gpu(results: Record) -> None:
+    """docs/published-size.md: what a GPU takes for a clip."""
+    replace_block(DOCUMENT, gpu(results), GPU_BEGIN)
+
+
+def gpu(results: Record) -> list[str]:
+    """Milliseconds of a clip, against the paper's."""
+    half, whole = results["half_ms"], results["float32_ms"]
+    compiled = ", compiled, one CUDA graph" if results["compiled"] else ""
+    return [
+        f"| {results['audio_seconds']:.1f} s clip, {results['steps']} steps | milliseconds | the paper's by this |",
+        "|---|---:|---:|",
+        f"| half precision{compiled} | {half:.1f} | {PAPER_MS / half:.2f}x |",
+        f"| float32, as published | {whole:.1f} | {PAPER_MS / whole:.2f}x |",
+        f"| the paper, on an H100 | {PAPER_MS} | 1x |",
+        "",
+        f"On one {results['device']}, PyTorch {results['torch']}, medians of {len(results['runs_ms']['half'])} runs in "
+        f"turns; random weights; from the noise to audio, the prompt's encoding left out. Half precision is "
+        f"{results['snr_db']:.1f} dB (SNR) from float32.",
+    ]
 
 
 def write_model(results: Record) -> None:
@@ -93,7 +117,7 @@ def model_row(record: Record) -> str:
 
 def replace_block(path: Path, lines: list[str], begin: str = BEGIN) -> None:
     before, rest = path.read_text(encoding="utf-8").split(begin)
-    _, after = rest.split(END)
+    _, after = rest.split(END, 1)
     path.write_text(f"{before}{begin}\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
 
 
@@ -325,4 +349,5 @@ def draw(results: Record, path: Path) -> None:
 
 if __name__ == "__main__":
     write_documents(json.loads(RESULTS.read_text(encoding="utf-8")))
+    write_gpu(json.loads(GPU_RESULTS.read_text(encoding="utf-8")))
     write_model(json.loads(MODEL_RESULTS.read_text(encoding="utf-8")))

@@ -11,6 +11,8 @@ from benchmarks.show import (
     DOCUMENT,
     END,
     FASTER,
+    GPU_BEGIN,
+    GPU_RESULTS,
     MB,
     MODEL,
     MODEL_BEGIN,
@@ -22,6 +24,7 @@ from benchmarks.show import (
     Goal,
     everything,
     goals,
+    gpu,
     model,
     row,
     where,
@@ -64,3 +67,9 @@ def test_no_path_of_the_machine_that_measured_is_kept():
     assert portable(lay) == {"verify": {"bundle": "bundle"}, "bench": [{"bundle": "y"}, 1]}
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     assert portable(results) == results
+
+
+def test_the_gpus_table_is_that_of_its_measurement():
+    results = json.loads(GPU_RESULTS.read_text(encoding="utf-8"))
+    _, rest = DOCUMENT.read_text(encoding="utf-8").split(GPU_BEGIN)
+    assert rest.split(END)[0] == "\n" + "\n".join(gpu(results)) + "\n"
