@@ -3,8 +3,10 @@
     python -m benchmarks.model --base BASE --ablation NO_CONTRASTIVE --bundle BUNDLE --prompts 500
 
 BASE and NO_CONTRASTIVE are checkpoints of the same run (`python -m post_training publish --stage flow`, `--stage
-arc-no-contrastive`). BUNDLE was built from the built-in checkpoint. Writes results/model.json, the tables and the
-picture of docs/model.md, and the page docs/model.html; `python -m benchmarks.show` writes the tables again.
+arc-no-contrastive`); where the ablation was trained otherwise than the built-in model, --contrastive names what such a
+training with the term came to. BUNDLE was built from the built-in checkpoint. Writes
+results/model.json, the tables and the picture of docs/model.md, and the page docs/model.html; `python -m
+benchmarks.show` writes the tables again.
 
 Each part is kept in --work once it was measured, and is not measured again for the same checkpoints and numbers.
 """
@@ -26,13 +28,14 @@ from post_training.evaluation_report import HEARD, plot_rows, write_report
 STEPS = (1, 2, 4, 8)
 BASE_STEPS = (8, 25, 50, 100)
 GUIDANCE = (1.0, 4.0)
-MODEL, ABLATION, BASE = "model", "no contrastive term", "base"
+MODEL, ABLATION, CONTRASTIVE, BASE = "model", "no contrastive term", "contrastive term", "base"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--ablation", type=Path, required=True)
+    parser.add_argument("--contrastive", type=Path)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--prompts", type=int, default=500)
     parser.add_argument("--diverse", type=int, default=50)
@@ -43,7 +46,7 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     parts = {name: measured(given.work, name, request) for name, request in requests(given)}
     whole = parts.pop(MODEL)
-    results = {MODEL: whole, ABLATION: parts.pop(ABLATION)}
+    results = {MODEL: whole, **{name: parts.pop(name) for name in (ABLATION, CONTRASTIVE) if name in parts}}
     # A base's record has the real clips again, then the rows that were asked for.
     whole["rows"] += [row for record in parts.values() for row in record["rows"][1:]]
     MODEL_RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -56,6 +59,8 @@ def requests(given: argparse.Namespace) -> Iterator[tuple[str, EvaluationRequest
     asked = EvaluationRequest(prompts=given.prompts, diverse=given.diverse)
     yield MODEL, replace(asked, bundle=given.bundle, steps=STEPS, heard=HEARD, autoencoder=True)
     yield ABLATION, replace(asked, checkpoint=given.ablation)
+    if given.contrastive is not None:
+        yield CONTRASTIVE, replace(asked, checkpoint=given.contrastive)
     for guidance in given.guidance:
         base = replace(asked, base=given.base, steps=(), base_steps=tuple(given.base_steps), guidance=(guidance,))
         yield f"{BASE} {guidance:g}", base

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before torch is imported: workers that share a core wait for each other
+    _share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(_share, 1)))
+
 ORACLE = Path(__file__).parent / "fixtures" / "oracle"
 
 

@@ -33,10 +33,11 @@ def test_other_weights_or_numbers_are_measured_anew(asked, tmp_path):
 
 def test_every_way_of_playing_is_asked_for_and_the_base_alone(tmp_path):
     given = Namespace(base=tmp_path / "base", ablation=tmp_path / "x", bundle=tmp_path / "y", prompts=9, diverse=3)
-    given.base_steps, given.guidance = model.BASE_STEPS, model.GUIDANCE
+    given.base_steps, given.guidance, given.contrastive = model.BASE_STEPS, model.GUIDANCE, tmp_path / "z"
     parts = dict(model.requests(given))
     assert parts["model"].steps == (1, 2, 4, 8) and parts["model"].bundle == tmp_path / "y"
     assert parts["no contrastive term"].checkpoint == tmp_path / "x"
+    assert parts["contrastive term"].checkpoint == tmp_path / "z"
     bases = [part for name, part in parts.items() if name.startswith("base")]
     assert [(part.base_steps, part.guidance) for part in bases] == [
         ((8, 25, 50, 100), (1.0,)),
