@@ -20,15 +20,17 @@ from torch import Tensor
 
 from benchmarks.show import GPU_RESULTS, write_gpu
 from edge_export.checkpoint import Checkpoint, open_checkpoint
+from edge_export.command_line import guarded
 from edge_export.tokenizer_export import read_spiece
 from post_training.half import HalfNetwork
 from runtime_py.metrics import snr_db
 
+PROGRAM = "python -m benchmarks.gpu"
 PROMPT = "warm arpeggios on house beats 120BPM"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(PROGRAM, description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=50)
@@ -86,4 +88,4 @@ def clock(play: Callable[[], Tensor], device: torch.device) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    guarded(lambda **_: main(), PROGRAM, extra="train")

@@ -22,9 +22,12 @@ from typing import Any
 from benchmarks.show import MODEL_PAGE, MODEL_PICTURE, MODEL_RESULTS, write_model
 from edge_export.builtin import BUILTIN_CHECKPOINT
 from edge_export.checkpoint import open_checkpoint
-from post_training.evaluation import EvaluationRequest, evaluate, evaluation_record, the_sounds
+from edge_export.command_line import guarded
+from edge_export.errors import UsageError
+from post_training.evaluation import EvaluationRequest, check_request, evaluate, evaluation_record, the_sounds
 from post_training.evaluation_report import HEARD, plot_rows, write_report
 
+PROGRAM = "python -m benchmarks.model"
 STEPS = (1, 2, 4, 8)
 BASE_STEPS = (8, 25, 50, 100)
 GUIDANCE = (1.0, 4.0)
@@ -32,7 +35,7 @@ MODEL, ABLATION, CONTRASTIVE, BASE = "model", "no contrastive term", "contrastiv
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(PROGRAM, description=__doc__.splitlines()[0])
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--ablation", type=Path, required=True)
     parser.add_argument("--contrastive", type=Path)
@@ -43,6 +46,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, nargs="+", default=GUIDANCE)
     parser.add_argument("--work", type=Path, default=Path("build/model"))
     given = parser.parse_args()
+    check(given)
     given.work.mkdir(parents=True, exist_ok=True)
     parts = {name: measured(given.work, name, request) for name, request in requests(given)}
     whole = parts.pop(MODEL)
@@ -52,6 +56,16 @@ def main() -> None:
     MODEL_RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     plot_rows(MODEL_PICTURE, whole["rows"])
     write_model(results)
+
+
+def check(given: argparse.Namespace) -> None:
+    """UsageError or CheckpointError for what would else be found out after an hour."""
+    for _, request in requests(given):
+        check_request(request)
+    for path in (given.base, given.ablation, *([given.contrastive] if given.contrastive else [])):
+        open_checkpoint(path)
+    if not (given.bundle / "manifest.json").is_file():
+        raise UsageError(f"no bundle at {given.bundle}; first: edge-export build --target android-arm64 --out BUNDLE")
 
 
 def requests(given: argparse.Namespace) -> Iterator[tuple[str, EvaluationRequest]]:
@@ -105,4 +119,4 @@ def progress(part: str) -> Callable[[str, int, int], None]:
 
 
 if __name__ == "__main__":
-    main()
+    guarded(lambda **_: main(), PROGRAM, extra="train")

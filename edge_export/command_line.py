@@ -5,6 +5,8 @@ It knows no commands.
 
 import signal
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import typer
 
@@ -14,8 +16,8 @@ INTERRUPTED, TERMINATED = 130, 143
 NOTHING_LEFT = "nothing half-written was left behind"
 
 
-def guarded(app: typer.Typer, program: str, *, extra: str = "all", left: str = NOTHING_LEFT) -> None:
-    """Run `app` under the name `program`.
+def guarded(app: Callable[..., Any], program: str, *, extra: str = "all", left: str = NOTHING_LEFT) -> None:
+    """Run `app`, a Typer or what is called like one, under the name `program`.
 
     extra: what to install when a module is missing. left: what a signal leaves behind, for the last line.
     """

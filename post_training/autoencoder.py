@@ -164,7 +164,8 @@ def load_autoencoder(folder: RunFolder, network: NetworkSettings) -> Autoencoder
     state = folder.load()
     if state is None:
         raise UsageError(
-            f"no {folder.path / STATE_FILE}; first: python -m post_training train autoencoder, or name the --start"
+            f"no {folder.path / STATE_FILE}; first, with the same --config and --run: python -m post_training train "
+            "autoencoder; or name the --start"
         )
     autoencoder = build_autoencoder(network)
     load_weights(autoencoder, state, "average", folder)

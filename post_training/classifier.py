@@ -22,6 +22,7 @@ from edge_export.errors import CheckpointError, GenerationError, UsageError
 from edge_export.progress import Progress, silent
 from post_training import measures
 from post_training.measures import Features, Spectrum
+from post_training.workers import deaf_to_interrupts
 from runtime_py.audio import replace_file
 
 JUDGE_FILE = "judge.safetensors"
@@ -207,7 +208,9 @@ def in_workers(task: "partial", seeds: Sequence[int], workers: int) -> Iterator:
     context = get_context("forkserver")
     with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
-            yield from pool.map(task, seeds, chunksize=4)
+            with deaf_to_interrupts():
+                results = pool.map(task, seeds, chunksize=4)
+            yield from results
         except BrokenProcessPool as error:
             raise GenerationError("a process that draws clips died; too little memory? use fewer workers") from error
 

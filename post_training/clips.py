@@ -5,7 +5,6 @@ It knows no network, and no sounds but by the function that draws them; workers 
 
 import json
 import os
-import signal
 from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +20,7 @@ from edge_export.errors import EdgeExportError, UsageError
 from edge_export.progress import Progress, silent
 from edge_export.staging import output_error
 from post_training.config import FAINTEST, RATE, DataSettings
+from post_training.workers import deaf_to_interrupts
 
 FULL_SCALE = 32767
 ABOUT = "about"  # what a shard's metadata holds, as JSON
@@ -210,10 +210,9 @@ def _each(plan: Plan, draw: Draw, folder: Path, missing: list[range]) -> Iterato
             _make_shard(plan, draw, folder, indices)
             yield
         return
-    # Ctrl-C is for this process alone: workers finish the shard they are at.
-    context = get_context("spawn")
-    with ProcessPoolExecutor(plan.data.workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        waiting = {pool.submit(_make_shard, plan, draw, folder, indices) for indices in missing}
+    with ProcessPoolExecutor(plan.data.workers, get_context("spawn")) as pool:
+        with deaf_to_interrupts():  # they finish the shard they are at
+            waiting = {pool.submit(_make_shard, plan, draw, folder, indices) for indices in missing}
         try:
             while waiting:
                 done, waiting = wait(waiting, return_when=FIRST_EXCEPTION, timeout=1)

@@ -62,10 +62,10 @@ def evaluate(
 
         require_report()
     if plot is not None:
-        from edge_export.plots import require_plots
+        from edge_export.plots import check_picture
         from post_training.evaluation_report import plot_evaluation
 
-        require_plots()
+        check_picture(plot)
     request = found.EvaluationRequest(
         checkpoint=None if checkpoint == found.BUILT_IN else Path(checkpoint),
         bundle=bundle,

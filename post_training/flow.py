@@ -112,7 +112,8 @@ def load_flow(folder: RunFolder, network: NetworkSettings) -> Flow:
     """
     state = folder.load()
     if state is None:
-        raise UsageError(f"no {folder.path / STATE_FILE}; first: python -m post_training train flow")
+        first = "first, with the same --config and --run: python -m post_training train flow"
+        raise UsageError(f"no {folder.path / STATE_FILE}; {first}")
     flow = build_flow(network)
     load_weights(flow, state, "average", folder)
     return flow.requires_grad_(False).eval()

@@ -217,8 +217,8 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], name: str, folder:
         plain(module).load_state_dict(state["modules"][name])
     except (KeyError, RuntimeError) as error:
         file = folder.path / STATE_FILE
-        reason = " ".join(str(error).split())[:160]
-        raise CheckpointError(f"{file} is of another size than the config ({reason}); choose another --run") from error
+        advice = "name the config that the run was made with, or choose another --run"
+        raise CheckpointError(f"{file} is of another size than the config; {advice}") from error
 
 
 def precision(settings: StageSettings, device: torch.device) -> torch.autocast:

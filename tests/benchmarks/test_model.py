@@ -1,12 +1,20 @@
 """The benchmark of the model: a part that was measured is not measured again, unless what it is about has changed."""
 
+import os
+import subprocess
+import sys
 from argparse import Namespace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import model
+from edge_export.builtin import BUILTIN_CHECKPOINT
 from post_training.evaluation import EvaluationRequest
+
+ROOT = Path(__file__).parents[2]
+AS_TEXT = {"capture_output": True, "text": True, "check": False}
 
 
 @pytest.fixture
@@ -44,3 +52,20 @@ def test_every_way_of_playing_is_asked_for_and_the_base_alone(tmp_path):
         ((8, 25, 50, 100), (4.0,)),
     ]
     assert all(part.steps == () and part.prompts == 9 for part in bases)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "code", "said"),
+    [
+        ("gpu", ["--checkpoint", "nowhere"], 3, "no checkpoint at nowhere"),
+        ("model", ["--base", "nowhere", "--ablation", "x", "--bundle", "y"], 3, "no checkpoint at nowhere"),
+        ("model", ["--base", "BUILT_IN", "--ablation", "BUILT_IN", "--bundle", "y"], 2, "no bundle at y; first:"),
+        ("model", ["--base", "x", "--ablation", "x", "--bundle", "y", "--prompts", "0"], 2, "prompts is 0"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_made(module, arguments, code, said, tmp_path):
+    given = [str(BUILTIN_CHECKPOINT) if argument == "BUILT_IN" else argument for argument in arguments]
+    command = [sys.executable, "-m", f"benchmarks.{module}", *given]
+    ended = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, **AS_TEXT)
+    assert (ended.returncode, ended.stdout) == (code, "") and said in ended.stderr
+    assert ended.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
