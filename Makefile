@@ -32,8 +32,9 @@ train-tiny: setup
 	rm -rf $(TINY)/checkpoint
 	$(BIN)/python -m post_training publish --config configs/tiny.toml --run $(TINY) --out $(TINY)/checkpoint
 
+# worksteal: workers begin at different ends, so that none waits for the bundle that another is building.
 test: setup
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Compiler and emulator for Arm, and a browser for the report; without them the tests that need one say so and skip.
 arm: setup

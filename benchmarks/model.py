@@ -4,9 +4,8 @@
 
 BASE and NO_CONTRASTIVE are checkpoints of the same run (`python -m post_training publish --stage flow`, `--stage
 arc-no-contrastive`); where the ablation was trained otherwise than the built-in model, --contrastive names what such a
-training with the term came to. BUNDLE was built from the built-in checkpoint. Writes
-results/model.json, the tables and the picture of docs/model.md, and the page docs/model.html; `python -m
-benchmarks.show` writes the tables again.
+training with the term came to. BUNDLE was built from the built-in checkpoint. Writes results/model.json, the tables and
+the picture of docs/model.md, and the page docs/model.html; `python -m benchmarks.show` writes the tables again.
 
 Each part is kept in --work once it was measured, and is not measured again for the same checkpoints and numbers.
 """
@@ -36,15 +35,15 @@ MODEL, ABLATION, CONTRASTIVE, BASE = "model", "no contrastive term", "contrastiv
 
 def main() -> None:
     parser = argparse.ArgumentParser(PROGRAM, description=__doc__.splitlines()[0])
-    parser.add_argument("--base", type=Path, required=True)
-    parser.add_argument("--ablation", type=Path, required=True)
-    parser.add_argument("--contrastive", type=Path)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--prompts", type=int, default=500)
-    parser.add_argument("--diverse", type=int, default=50)
-    parser.add_argument("--base-steps", type=int, nargs="+", default=BASE_STEPS)
-    parser.add_argument("--guidance", type=float, nargs="+", default=GUIDANCE)
-    parser.add_argument("--work", type=Path, default=Path("build/model"))
+    parser.add_argument("--base", type=Path, required=True, help="the flow before ARC")
+    parser.add_argument("--ablation", type=Path, required=True, help="ARC without the contrastive term")
+    parser.add_argument("--contrastive", type=Path, help="ARC with it, trained like the ablation (the built-in model)")
+    parser.add_argument("--bundle", type=Path, required=True, help="of the built-in model")
+    parser.add_argument("--prompts", type=int, default=500, help="held-out prompts (%(default)s)")
+    parser.add_argument("--diverse", type=int, default=50, help="of them to measure diversity with (%(default)s)")
+    parser.add_argument("--base-steps", type=int, nargs="+", default=BASE_STEPS, help="Euler steps (%(default)s)")
+    parser.add_argument("--guidance", type=float, nargs="+", default=GUIDANCE, help="of the base (%(default)s)")
+    parser.add_argument("--work", type=Path, default=Path("build/model"), help="where parts are kept (%(default)s)")
     given = parser.parse_args()
     check(given)
     given.work.mkdir(parents=True, exist_ok=True)

@@ -82,9 +82,9 @@ def test_clips_of_another_run_can_be_used(trained, tmp_path):
 
 def test_a_stage_needs_the_one_before(tmp_path, trained):
     (tmp_path / "clips").symlink_to(trained.folder / "clips")
-    with pytest.raises(UsageError, match=r"no .*state\.pt; first: .* train autoencoder"):
+    with pytest.raises(UsageError, match=r"no .*state\.pt; first, .* train autoencoder"):
         Run(tmp_path, CONFIG, draw).trained("flow")
-    with pytest.raises(UsageError, match=r"no .*state\.pt; first: .* train flow"):
+    with pytest.raises(UsageError, match=r"no .*state\.pt; first, .* train flow"):
         Run(tmp_path, CONFIG, draw).train("arc")
 
 
