@@ -28,7 +28,7 @@ def outputs(config: ModelConfig) -> tuple[Port, ...]:
     )
 
 
-def straight_outputs(config: ModelConfig) -> tuple[Port, ...]:
+def published_outputs(config: ModelConfig) -> tuple[Port, ...]:
     """The same as published: the dit projects its keys and values itself."""
     conditioner = config.conditioner
     return (
@@ -52,6 +52,6 @@ CONDITIONER = Submodule(
     ),
 )
 
-STRAIGHT_CONDITIONER = Submodule(
-    name="conditioner", load=lambda checkpoint: checkpoint.conditioner(), inputs=_inputs, outputs=straight_outputs
+PUBLISHED_CONDITIONER = Submodule(
+    name="conditioner", load=lambda checkpoint: checkpoint.conditioner(), inputs=_inputs, outputs=published_outputs
 )
