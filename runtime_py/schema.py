@@ -72,7 +72,7 @@ def _read_dataclass(kind: Any, value: Any, path: str, defaults: bool) -> Any:
         advice = _nearest(key, names) if defaults else "was it made by another version?"
         require(key in names, _join(path, key), f"is not a key of this schema; {advice}")
     for field in fields:
-        needed = field.default is field.default_factory is dataclasses.MISSING
+        needed = not defaults or field.default is field.default_factory is dataclasses.MISSING
         require(field.name in value or not needed, _join(path, field.name), "is missing")
     values = {key: _read(hints[key], item, _join(path, key), defaults) for key, item in value.items()}
     try:
