@@ -26,7 +26,7 @@ PLATFORMS = tuple(
 )
 # The accelerator for WebGPU is of no use under emulation, and ends the process on CPUs without the atomics of Armv8.1.
 LEFT_OUT = ("*WebGpu*", "*/tests/*", "*.pyi", "*.h", "*.a")
-NEEDED = (f"bin/python{PYTHON}", f"lib/{LOADER}")
+PYTHON_FILE, LOADER_FILE = f"bin/python{PYTHON}", f"lib/{LOADER}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,5 +103,5 @@ def _folder(version: str) -> Path:
 
 
 def _read(folder: Path, version: str) -> ArmPython | None:
-    files = intact_files(folder, RECORD_FILE, "version", version, needed=NEEDED)
+    files = intact_files(folder, RECORD_FILE, "version", version, needed=(PYTHON_FILE, LOADER_FILE))
     return None if files is None else ArmPython(folder=folder, version=version, files=files)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import runtime_py
-from edge_export.device.arm_python import LOADER, PYTHON, RECORD_FILE, arm_python
+from edge_export.device.arm_python import LOADER_FILE, PYTHON_FILE, RECORD_FILE, arm_python
 from edge_export.device.place import Payload, PlaceKind
 from edge_export.device.runner import HERE, Runner
 from edge_export.device.store import one_writer, store
@@ -32,7 +32,7 @@ def arm_runner(_kind: PlaceKind, _progress: Progress) -> Runner:
     python = arm_python()
     files = {RECORD_FILE: sha256_of(python.folder / RECORD_FILE), **python.files}
     payload = Payload(name="runner-litert", folder=python.folder, files=files)
-    start = (f"{HERE}/lib/{LOADER}", "--library-path", f"{HERE}/lib", f"{HERE}/bin/python{PYTHON}")
+    start = (f"{HERE}/{LOADER_FILE}", "--library-path", f"{HERE}/lib", f"{HERE}/{PYTHON_FILE}")
     environment = {
         "PYTHONHOME": str(python.folder),
         "PYTHONPATH": f"{runtime_folder()}:{python.folder / 'site'}",

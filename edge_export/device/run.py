@@ -98,8 +98,8 @@ def run_on_device(request: DeviceRequest, progress: Progress = silent, runner: R
     payload = _payload(bundle)
     place.push(runner.payload, progress)
     place.push(payload, progress)
-    steps = _Steps(place.label, progress, 0 if generation is None else len(pieces(bundle.manifest, generation)))
-    made = _play(place, runner, payload, request, generation, steps)
+    reporter = _Reporter(place.label, progress, 0 if generation is None else len(pieces(bundle.manifest, generation)))
+    made = _play(place, runner, payload, request, generation, reporter)
     record = _record(made, place.label)
     if request.out is not None and made.wav is not None:
         replace_file(request.out, made.wav)
@@ -158,13 +158,13 @@ def _payload(bundle: Bundle) -> Payload:
     return Payload(name=name[:MOST_NAME], folder=bundle.folder, files=files)
 
 
-class _Steps:
-    """Turns the runner's own progress, such as "[2/6] dit 1 of 4: 0.10 s", into ours."""
+class _Reporter:
+    """Progress of one run; the runner's own, such as "[2/6] dit 1 of 4: 0.10 s", becomes ours."""
 
     def __init__(self, label: str, progress: Progress, total: int) -> None:
         self._label, self._progress, self._total, self._done = label, progress, total, 0
 
-    def begin(self) -> None:
+    def starting(self) -> None:
         self._progress(f"starting on {self._label}", 0, max(1, self._total))
 
     def on_line(self, line: str) -> None:
@@ -175,18 +175,27 @@ class _Steps:
         self._progress(f"{self._label}: {text}", self._done, int(total) if total.isdigit() else self._total)
         self._done += 1
 
+    def pulling(self) -> None:
+        self._progress("bringing the record back", 0, 1)
+
 
 def _play(
-    place: Place, runner: Runner, payload: Payload, request: DeviceRequest, generation: Request | None, steps: _Steps
+    place: Place,
+    runner: Runner,
+    payload: Payload,
+    request: DeviceRequest,
+    generation: Request | None,
+    reporter: _Reporter,
 ) -> _Made:
     """Run it over there, and bring back what it made."""
     with place.workspace(keep=request.keep) as workspace:
         options = [f"--bundle={workspace.at(payload)}", f"--label={place.label}", f"--record={RECORD_FILE}"]
         argv = runner.argv(workspace.at(runner.payload), [*options, *_options(request, generation)])
-        steps.begin()
-        finished = workspace.run(argv, runner.environment, steps.on_line)
+        reporter.starting()
+        finished = workspace.run(argv, runner.environment, reporter.on_line)
         if finished.code != 0:
             raise _error(finished, place.label, runner.name)
+        reporter.pulling()
         wav = workspace.pull(WAV_FILE) if request.out is not None else None
         return _Made(folder=workspace.folder, lines=finished.lines, record=workspace.pull(RECORD_FILE), wav=wav)
 
@@ -218,7 +227,8 @@ def _record(made: _Made, label: str) -> Record:
     try:
         record = parse_record(made.record.decode("utf-8"))
     except (UnicodeDecodeError, RecordError) as error:
-        raise DeviceError(f"{label} wrote a record that cannot be read ({error}); rebuild the runner") from error
+        reason = str(error).partition(";")[0]
+        raise DeviceError(f"{label} wrote a record that cannot be read ({reason}); rebuild the runner") from error
     if made.wav is not None and (record.wav is None or hashlib.sha256(made.wav).hexdigest() != record.wav.sha256):
         raise DeviceError(f"the WAV from {label} is not the one its record tells of; run the same command again")
     return record
