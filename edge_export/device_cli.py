@@ -61,8 +61,8 @@ def _asked(command: str) -> bool:
 def list_places(as_json: JsonOption = False) -> None:
     """List where bundles can be played from here, and what is missing."""
     from edge_export.cli import _print, _print_json
-    from edge_export.device.place import PLACES
-    from edge_export.device.setup import lacking
+    from edge_export.device.places import PLACES
+    from edge_export.device.readiness import lacking
     from edge_export.device.show import place_records, place_table
 
     places = [seen for kind in PLACES.values() for seen in kind.list()]
