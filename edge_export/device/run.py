@@ -16,10 +16,12 @@ from edge_export.device.runners import runner_for
 from edge_export.errors import BundleError, DeviceError, EdgeExportError, RecordError, UsageError
 from edge_export.progress import Progress, silent
 from runtime_py.audio import replace_file
-from runtime_py.bundle import Bundle, open_bundle, sha256_of
-from runtime_py.generate import Request, check_request, default_seconds, encode_prompt, pieces, read_tokenizer
-from runtime_py.manifest import MANIFEST_FILE, Manifest
+from runtime_py.bundle import Bundle, open_bundle, read_tokenizer, sha256_of
+from runtime_py.generation_spec import GenerationSpec
+from runtime_py.loop import encode_prompt, pieces
+from runtime_py.manifest import MANIFEST_FILE
 from runtime_py.record import Record, parse_record
+from runtime_py.request import Request, check_request, default_seconds
 
 WAV_FILE, RECORD_FILE = "out.wav", "run.json"
 MOST_ARGUMENT_BYTES = 128 * 1024 - 1  # of one argument, under Linux and Android
@@ -98,7 +100,8 @@ def run_on_device(request: DeviceRequest, progress: Progress = silent, runner: R
     payload = _payload(bundle)
     place.push(runner.payload, progress)
     place.push(payload, progress)
-    reporter = _Reporter(place.label, progress, 0 if generation is None else len(pieces(bundle.manifest, generation)))
+    total = 0 if generation is None else len(pieces(bundle.manifest.generation, generation))
+    reporter = _Reporter(place.label, progress, total)
     made = _play(place, runner, payload, request, generation, reporter)
     record = _record(made, place.label)
     if request.out is not None and made.wav is not None:
@@ -126,13 +129,14 @@ def _generation(request: DeviceRequest, bundle: Bundle) -> Request | None:
         if not bundle.path(manifest.golden).is_file():
             raise BundleError(f"{bundle.path(manifest.golden)} is missing; build the bundle again to replay it")
         return None
-    generation = _completed(request, manifest)
-    check_request(generation, manifest)
-    encode_prompt(read_tokenizer(bundle), generation, manifest)
+    spec = manifest.generation
+    generation = _completed(request, spec)
+    check_request(generation, spec)
+    encode_prompt(read_tokenizer(bundle), generation, spec)
     return generation
 
 
-def _completed(request: DeviceRequest, manifest: Manifest) -> Request:
+def _completed(request: DeviceRequest, spec: GenerationSpec) -> Request:
     """The request with all that was not given; of a prompt that a command line can carry."""
     if request.prompt is None:
         raise UsageError('--prompt is missing; say what to play, such as --prompt "warm arpeggios", or --golden')
@@ -143,7 +147,7 @@ def _completed(request: DeviceRequest, manifest: Manifest) -> Request:
         raise UsageError(f"the prompt has {size} bytes, a command line carries {MOST_ARGUMENT_BYTES}; shorten it")
     return Request(
         prompt=request.prompt,
-        seconds=default_seconds(manifest) if request.seconds is None else request.seconds,
+        seconds=default_seconds(spec) if request.seconds is None else request.seconds,
         seed=request.seed or 0,
         steps=request.steps,
     )

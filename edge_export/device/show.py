@@ -15,7 +15,7 @@ def stage_table(run: DeviceRun) -> Table:
     """Time and memory of each stage of a record, as `edge-export run` shows its own."""
     numbers = ("load ms", "runs", "per run ms", "total ms", "peak MB")
     made = table(f"time on {run.label}", "stage", *numbers, right=numbers)
-    stages = run.record.facts.stages
+    stages = run.record.run.stages
     for name in dict.fromkeys(stage.stage for stage in stages):
         mine = [stage for stage in stages if stage.stage == name]
         load, runs = sum(stage.load for stage in mine), [stage.run for stage in mine]
@@ -46,7 +46,7 @@ def place_records(places: Iterable[PlaceStatus]) -> list[dict[str, Any]]:
 def run_record(run: DeviceRun) -> dict[str, Any]:
     """The record without its tensors, which are large and nobody's to read."""
     return {
-        **asdict(run.record.facts),
+        **asdict(run.record.run),
         "wav": None if run.record.wav is None else asdict(run.record.wav),
         "label": run.label,
         "runner_bytes": run.runner_bytes,
