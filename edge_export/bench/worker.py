@@ -9,11 +9,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from edge_export.bench.job import MEGA, OUT_OF_MEMORY, Job, Run, StageRun
 from runtime_py import strict_json
 from runtime_py.bundle import Bundle
 from runtime_py.engine import Program, Tensors
@@ -31,60 +32,8 @@ from runtime_py.generate import (
 )
 from runtime_py.manifest import load_manifest
 
-MEGA = 1e6
-OUT_OF_MEMORY = "MemoryError"
-
 Shapes = dict[str, tuple[np.dtype, tuple[int, ...]]]
 """dtype and shape of a program's inputs, by name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What to play. `bundle` was checked by whoever asks: nothing is hashed here.
-
-    `reference` plays the fp32 network the bundle was made from, found in `checkpoint` or where it lay at the build.
-    Each program is run again after the measured generation until `repeats` runs of it are steady. `rehearse` imports
-    the engine and finds the weights, and measures nothing.
-    """
-
-    bundle: str
-    reference: bool
-    checkpoint: str | None
-    prompt: str
-    seconds: float
-    seed: int
-    threads: int | None
-    repeats: int
-    rehearse: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageRun:
-    """Seconds of one stage: loading its program, its runs in the generation, and those repeated afterwards.
-
-    `repeats` were made warm: the program was opened anew and run once before them.
-    """
-
-    load: float
-    runs: tuple[float, ...]
-    repeats: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One generation in a fresh process, whose imports are not in its times.
-
-    `seconds_total` reaches from reading the manifest to the last sample, `seconds_first_audio` to the first. Both
-    memory figures are peaks, in MB of 1e6 bytes: `baseline_rss_mb` once everything is imported, `peak_rss_mb` at
-    the last sample.
-    """
-
-    stages: dict[str, StageRun]
-    audio_seconds: float
-    seconds_total: float
-    seconds_first_audio: float
-    baseline_rss_mb: float
-    peak_rss_mb: float
 
 
 def main() -> None:
@@ -143,22 +92,24 @@ def _programs(folder: Path, job: Job) -> OpenProgram:
 def _measure(folder: Path, open_program: OpenProgram, job: Job) -> Run:
     request = Request(prompt=job.prompt, seconds=job.seconds, seed=job.seed)
     baseline = peak_rss_mb()
-    heard = _Listener(open_program)
+    listener = _Listener(open_program)
 
     start = time.perf_counter()
     bundle = Bundle(folder=folder, manifest=load_manifest(folder))
     manifest = bundle.manifest
     prompt = encode_prompt(read_tokenizer(bundle), request, manifest)
     window = manifest.latent.length if job.reference else None  # as published: the whole clip at once
-    made = collect(heard.watch(generate(manifest, heard.open, request, prompt, window=window)))
+    made = collect(listener.watch(generate(manifest, listener.open, request, prompt, window=window)))
     total = time.perf_counter() - start
 
     peak = peak_rss_mb()
     return Run(
-        stages={stage: _stage_run(open_program, stage, heard.shapes[stage], t, job) for stage, t in made.times.items()},
+        stages={
+            stage: _stage_run(open_program, stage, listener.shapes[stage], t, job) for stage, t in made.times.items()
+        },
         audio_seconds=made.audio.shape[1] / manifest.audio.sample_rate,
         seconds_total=total,
-        seconds_first_audio=heard.first_audio - start,
+        seconds_first_audio=listener.first_audio - start,
         baseline_rss_mb=baseline,
         peak_rss_mb=peak,
     )
@@ -206,7 +157,7 @@ class _Listener:
         self.first_audio = 0.0
 
     def open(self, stage: str) -> Program:
-        return _Heard(self._open(stage), self.shapes.setdefault(stage, {}))
+        return _Recorded(self._open(stage), self.shapes.setdefault(stage, {}))
 
     def watch(self, events: Iterator[Event]) -> Iterator[Event]:
         for event in events:
@@ -215,7 +166,7 @@ class _Listener:
             yield event
 
 
-class _Heard:
+class _Recorded:
     """A program that writes down the shapes of its inputs."""
 
     def __init__(self, program: Program, shapes: Shapes) -> None:

@@ -103,7 +103,7 @@ def compare(
     against: str | None = None,
     *,
     checkpoint: Path | None = None,
-    heard: Progress = silent,
+    progress: Progress = silent,
 ) -> Comparison:
     """Hold `record` against `against`: one of AGAINST, or the path of another record; None chooses (see `choose`).
 
@@ -121,7 +121,7 @@ def compare(
         return Comparison(
             record=record, bundle=bundle, against=chosen, checks=broken, steps=(), drift=(), expected=record.tensors
         )
-    expected, drift = _expected(record, bundle, chosen, checkpoint, heard)
+    expected, drift = _expected(record, bundle, chosen, checkpoint, progress)
     steps = tuple(
         snr_db(theirs, ours) for theirs, ours in zip(expected["step_velocity"], record.tensors["step_velocity"])
     )
@@ -215,7 +215,7 @@ def _broken(record: Record) -> Iterator[Check]:
 
 
 def _expected(
-    record: Record, bundle: Bundle, against: str, checkpoint: Path | None, heard: Progress
+    record: Record, bundle: Bundle, against: str, checkpoint: Path | None, progress: Progress
 ) -> tuple[Tensors, tuple[float, ...]]:
     """What the record's tensors should be, and how the trajectories drift apart."""
     manifest, facts = bundle.manifest, record.facts
@@ -232,19 +232,19 @@ def _expected(
     todo = pieces(manifest, _request(record), window=window)
     total = len(todo) + (steps if free else 0)
     events: list[Event] = []
-    heard(todo[0], 0, total)
+    progress(todo[0], 0, total)
     for event in replay(manifest, programs, record.tensors, samples=samples, window=window):
         events.append(event)
-        heard(todo[min(len(events), len(todo) - 1)], len(events), total)
+        progress(todo[min(len(events), len(todo) - 1)], len(events), total)
     expected = replayed(record.tensors, events)
     drift: tuple[float, ...] = ()
     if free:
         latents: list[np.ndarray] = []
         for step in denoise(manifest, programs, _request(record), events[0].tensors):
-            heard(f"from the same noise, step {step.index} of {steps}", len(todo) + len(latents), total)
+            progress(f"from the same noise, step {step.index} of {steps}", len(todo) + len(latents), total)
             latents.append(step.tensors["latent"][0])
         drift = _drift(record.tensors["step_latent"], np.stack(latents))
-    heard("done", total, total)
+    progress("done", total, total)
     return expected, drift
 
 

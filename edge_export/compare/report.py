@@ -1,6 +1,6 @@
 """The page of a comparison: verdict, sound, pictures, times, in one HTML file that needs no network.
 
-It shows what `edge_export.compare` found, and judges nothing. jinja2 and matplotlib are imported when a page is
+It shows what the comparison found, and judges nothing. jinja2 and matplotlib are imported when a page is
 asked for.
 """
 
@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from edge_export import __version__
-from edge_export.compare import Comparison, heading, named
+from edge_export.compare.comparison import Comparison, heading, named
+from edge_export.compare.plot import steps_picture
+from edge_export.compare.show import margin_text, named_device
 from edge_export.page import embedded, require_page, templates
 from edge_export.plots import audio_picture
-from edge_export.report import margin_text, named_device, snr_text, verdict
+from edge_export.report import snr_text, verdict
 from runtime_py.audio import replace_file, wav_bytes
 
-HEARD = 12
+MOST_PLAYERS = 12
 """So many records get players and pictures; a page with more would be too large for a phone."""
 
 
@@ -46,7 +48,7 @@ def report_html(results: Sequence[tuple[str, Comparison]]) -> str:
         verdict=_verdict(not failed),
         title=Path(results[0][0]).name if len(results) == 1 else f"{len(results)} records",
         summary=_summary(results, failed),
-        sections=[_section(source, made, heard=index < HEARD) for index, (source, made) in enumerate(results)],
+        sections=[_section(source, made, full=index < MOST_PLAYERS) for index, (source, made) in enumerate(results)],
         version=__version__,
     )
 
@@ -65,9 +67,9 @@ def _summary(results: Sequence[tuple[str, Comparison]], failed: int) -> str:
     return f"Too far from the {named(comparison.against)}: {names}."
 
 
-def _section(source: str, comparison: Comparison, *, heard: bool) -> dict[str, Any]:
+def _section(source: str, comparison: Comparison, *, full: bool) -> dict[str, Any]:
     facts = comparison.record.facts
-    sounds = list(_sounds(comparison)) if heard and comparison.steps else []
+    sounds = list(_sounds(comparison)) if full and comparison.steps else []
     times = list(_times(comparison))
     return {
         "source": Path(source).name,
@@ -88,7 +90,7 @@ def _section(source: str, comparison: Comparison, *, heard: bool) -> dict[str, A
         "emulated": facts.device.label.startswith("qemu"),
         "checks": comparison.checks,
         "sounds": sounds,
-        "silent": f"Players and pictures are of the {HEARD} records that are furthest off."
+        "silent": f"Players and pictures are of the {MOST_PLAYERS} records that are furthest off."
         if comparison.steps
         else "The record holds NaN or infinity: there is no sound to compare.",
         "error": _error_over_steps(comparison),
@@ -137,8 +139,6 @@ def _sounds(comparison: Comparison) -> Iterator[dict[str, str]]:
 def _error_over_steps(comparison: Comparison) -> str:
     if not comparison.steps:
         return ""
-    from edge_export.compare_plot import steps_picture
-
     return embedded("image/svg+xml", steps_picture(comparison))
 
 
