@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.show import RESULTS, write_documents
-from edge_export.bench import BenchRequest, bench_record, machine_facts, measure
+from edge_export.bench.environment import environment
+from edge_export.bench.measure import BenchRequest, measure
+from edge_export.bench.show import bench_record
 from edge_export.progress import silent
 from runtime_py.manifest import load_manifest
 
@@ -46,8 +48,8 @@ def main() -> None:
         if name not in raw:
             print(name, file=sys.stderr, flush=True)
             raw[name] = make()
-            save({"machine": asdict(machine_facts()), "raw": raw})
-    results = {**summary(raw), "machine": asdict(machine_facts()), "raw": raw}
+            save({"machine": asdict(environment()), "raw": raw})
+    results = {**summary(raw), "machine": asdict(environment()), "raw": raw}
     save(results)
     write_documents(results)
 

@@ -1,4 +1,4 @@
-"""`python -m post_training.evaluate`: parses, calls, and shows by the means of `edge_export.cli`."""
+"""`python -m post_training.evaluate`: parses, calls, and shows by the means of `edge_export.console`."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on one line, no table.")] = False,
 ) -> None:
     """Play held-out prompts, and let an independent judge and signal processing say how well they were followed."""
-    from edge_export.cli import _print, _progress
+    from edge_export.console import show_progress, show_tables
     from post_training import evaluation as found
     from post_training.classifier import PACKAGED
 
@@ -83,7 +83,7 @@ def evaluate(
         autoencoder=autoencoder,
     )
     found.check_request(request)
-    with _progress() as heard:
+    with show_progress() as heard:
         evaluation = found.evaluate(request, found.the_sounds(), heard)
         if report is not None:
             write_report(report, evaluation, heard)
@@ -92,7 +92,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(found.evaluation_record(evaluation), ensure_ascii=False, allow_nan=False))
         return
-    _print(evaluation_table(evaluation))
+    show_tables(evaluation_table(evaluation))
     for line in remarks(evaluation):
         typer.echo(line)
 
