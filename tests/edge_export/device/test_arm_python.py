@@ -89,11 +89,11 @@ def test_nothing_of_this_machines_python_reaches_the_emulated_one(emulated, edge
 def test_the_runtimes_own_error_is_passed_on(emulated, edge_export, built, tmp_path, monkeypatch):
     monkeypatch.setattr("edge_export.device.run.check_request", lambda *_: None)
     result = edge_export(
-        "device", "run", built("litert", "int8-dynamic"), "--on", "qemu", "--prompt", "a", "--seconds", 1e6,
+        "device", "run", built("litert", "int8-dynamic"), "--on", "qemu", "--prompt", "a", "--seed", -1,
         "--record", tmp_path / "run.json",
     )  # fmt: skip
     assert result.code == 2
-    assert result.error.startswith("edge-export: error: seconds is 1e+06, this model makes at most")
+    assert result.error.startswith("edge-export: error: seed is -1, expected 0 to 4294967295")
 
 
 def test_this_machine_plays_with_its_own_python(edge_export, built, tmp_path):
