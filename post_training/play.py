@@ -5,7 +5,7 @@ It knows samplers, not what the sounds are held against.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
@@ -31,22 +31,6 @@ NO_PROMPT = ""
 """What the base was given where its training dropped the caption: guidance leads away from it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ask:
-    """One sound to make."""
-
-    prompt: str
-    seed: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Way:
-    """How to make it: in so many steps of ping-pong or, where `guidance` is given, of Euler (guidance 1 is none)."""
-
-    steps: int
-    guidance: float | None = None
-
-
 class Player(Protocol):
     """Makes sounds."""
 
@@ -59,8 +43,14 @@ class Player(Protocol):
         """How many it plays at once."""
         ...
 
-    def play(self, asks: Sequence[Ask], way: Way, seconds: float) -> np.ndarray:
-        """float32 [asks, channels, samples] of `seconds`; GenerationError when a number is NaN."""
+    def play(self, requests: Sequence[Request], guidance: float | None = None) -> np.ndarray:
+        """float32 [requests, channels, samples]; the requests differ in nothing but prompt and seed.
+
+        Their steps are of ping-pong or, where `guidance` is given, of Euler (guidance 1 is none).
+
+        Raises:
+            GenerationError: a number is NaN or infinite.
+        """
         ...
 
 
@@ -116,23 +106,26 @@ class NetworkPlayer:
         samples = self._config.latent_length * self._config.decoder.hop
         return min(samples / self.rate, self._config.conditioner.seconds_max)
 
-    def play(self, asks: Sequence[Ask], way: Way, seconds: float) -> np.ndarray:
+    def play(self, requests: Sequence[Request], guidance: float | None = None) -> np.ndarray:
+        ((seconds, steps),) = {(request.seconds, request.steps) for request in requests}
+        assert steps is not None, "the network has no steps of its own"
+        make = partial(self._play, seconds=seconds, steps=steps, guidance=guidance)
         if self._threads == 1:
-            return self._play(asks, way, seconds)
-        share = -(-len(asks) // self._threads)
-        shares = [asks[start : start + share] for start in range(0, len(asks), share)]
+            return make(requests)
+        share = -(-len(requests) // self._threads)
+        shares = [requests[start : start + share] for start in range(0, len(requests), share)]
         with ThreadPoolExecutor(self._threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return np.concatenate(list(pool.map(lambda own: self._play(own, way, seconds), shares)))
+            return np.concatenate(list(pool.map(make, shares)))
 
     @torch.inference_mode()
-    def _play(self, asks: Sequence[Ask], way: Way, seconds: float) -> np.ndarray:
-        velocity = self._velocity([ask.prompt for ask in asks], seconds, way.guidance)
-        noise = _noise([ask.seed for ask in asks], self._config.latent_shape)
-        if way.guidance is None:
-            *_, last = pingpong(velocity, noise, sigmas(way.steps))
+    def _play(self, requests: Sequence[Request], *, seconds: float, steps: int, guidance: float | None) -> np.ndarray:
+        velocity = self._velocity([request.prompt for request in requests], seconds, guidance)
+        noise = _noise([request.seed for request in requests], self._config.latent_shape)
+        if guidance is None:
+            *_, last = pingpong(velocity, noise, sigmas(steps))
             latent = last.clean
         else:
-            latent = euler(velocity, next(noise), way.steps)
+            latent = euler(velocity, next(noise), steps)
         audio = np.stack([self._decode(clean) for clean in latent])[..., : samples_in(seconds, self.rate)]
         if not np.isfinite(audio).all():
             raise GenerationError("the network made NaN or infinity; the checkpoint is not sound")
@@ -206,10 +199,10 @@ class BundlePlayer:
     def longest(self) -> float:
         return self._manifest.seconds_limit
 
-    def play(self, asks: Sequence[Ask], way: Way, seconds: float) -> np.ndarray:
+    def play(self, requests: Sequence[Request], guidance: float | None = None) -> np.ndarray:
+        assert guidance is None, "a bundle plays without guidance"
         made = []
-        for ask in asks:
-            request = Request(prompt=ask.prompt, seconds=seconds, seed=ask.seed, steps=way.steps)
+        for request in requests:
             encoded = encode_prompt(self._tokenizer, request, self._manifest)
             made.append(collect(generate(self._manifest, self._programs, request, encoded)).audio)
         return np.stack(made)
