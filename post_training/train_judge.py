@@ -38,8 +38,8 @@ def train_judge(
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make {run}: {error.strerror}; name another --run") from error
-    with show_progress() as heard:
-        trained = train_classifier(sounds.draw, sounds.RATE, tuple(sounds.KINDS), settings, run / JUDGE_FILE, heard)
+    with show_progress() as progress:
+        trained = train_classifier(sounds.draw, sounds.RATE, tuple(sounds.KINDS), settings, run / JUDGE_FILE, progress)
     record = {
         "accuracy": trained.accuracy,
         "bytes": trained.path.stat().st_size,

@@ -10,7 +10,8 @@ import torch
 from benchmarks import gpu
 from edge_export.checkpoint import open_checkpoint
 from post_training.half import HalfNetwork
-from post_training.play import Ask, NetworkPlayer, Way
+from post_training.play import NetworkPlayer
+from runtime_py.generate import Request
 from runtime_py.metrics import snr_db
 from runtime_py.random import TorchRandom
 
@@ -22,7 +23,8 @@ STEPS = 3
 def played(oracle) -> np.ndarray:
     """What the evaluation's player makes of seed 5, [channels, samples]."""
     player = NetworkPlayer(open_checkpoint(oracle), threads=1)
-    return player.play([Ask(prompt="a low hum", seed=5)], Way(steps=STEPS), player.longest)[0]
+    request = Request(prompt="a low hum", seconds=player.longest, seed=5, steps=STEPS)
+    return player.play([request])[0]
 
 
 @pytest.mark.parametrize(("dtype", "least_db"), [(torch.float32, 100), (torch.bfloat16, 15)], ids=str)
@@ -43,6 +45,6 @@ def test_the_benchmark_tells_times_and_how_near_it_is(oracle, monkeypatch, capsy
     arguments = ["--checkpoint", str(oracle), "--steps", "2", "--rounds", "2", "--device", "cpu", "--plain"]
     monkeypatch.setattr(sys, "argv", ["gpu", *arguments])
     gpu.main()
-    told = json.loads(capsys.readouterr().out)
-    assert told["snr_db"] > 15 and told["half_ms"] > 0 and len(told["runs_ms"]["float32"]) == 2
-    assert told["audio_seconds"] == pytest.approx(16 * 2048 / 44100)
+    result = json.loads(capsys.readouterr().out)
+    assert result["snr_db"] > 15 and result["half_ms"] > 0 and len(result["runs_ms"]["float32"]) == 2
+    assert result["audio_seconds"] == pytest.approx(16 * 2048 / 44100)

@@ -23,7 +23,7 @@ def run(monkeypatch, capsys):
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["post_training", *map(str, arguments)])
-        code = 0
+        code: object = 0
         try:
             command.main()
         except SystemExit as leaving:
