@@ -75,7 +75,7 @@ class Recipe:
 
     name: str
     summary: str
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule, ...] = ()
     thresholds: dict[str, float]
     float16: tuple[str, ...] = ()
     as_published: bool = False
