@@ -38,7 +38,7 @@ MINE: dict[str, Any] = {
     ],
     "thresholds": {"conditioner": 80, "dit": 20.5, "decoder": 80},
     "float16": ["decoder"],
-    "straight": True,
+    "as_published": True,
 }
 BARE = {"name": "bare", "summary": "", "thresholds": {}}
 
@@ -61,7 +61,7 @@ def layers(recipe: Recipe, backend: str) -> list[tuple[str, str, str]]:
     """(submodule, operator, name) of the small network's layers, cut and rewritten as the recipe wants."""
     parts = {
         name: rewrite(submodule, submodule.load(SMALL), CONFIG, backend)
-        for name, submodule in submodules_for(recipe.straight).items()
+        for name, submodule in submodules_for(as_published=recipe.as_published).items()
     }
     return [
         (name, OPERATORS[type(layer[0])], path)
@@ -83,7 +83,7 @@ def test_a_file_is_read_as_it_is_written(tmp_path):
         ),
         thresholds={"conditioner": 80.0, "dit": 20.5, "decoder": 80.0},
         float16=("decoder",),
-        straight=True,
+        as_published=True,
     )
 
 
@@ -123,7 +123,7 @@ def test_every_recipe_there_is_can_be_written_to_a_file_and_read_again(tmp_path,
         ({"thresholds": {"dit": True}}, "thresholds.dit: expected float, found bool"),
         ({"thresholds": {"dit": 10**30}}, "thresholds.dit: is too large to be true"),
         ({"float16": "dit"}, "float16: expected a list, found str"),
-        ({"straight": 1}, "straight: expected bool, found int"),
+        ({"as_published": 1}, "as_published: expected bool, found int"),
     ],
     ids=str,
 )

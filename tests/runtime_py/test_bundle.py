@@ -18,11 +18,16 @@ def folder(tmp_path):
         path = tmp_path / spec.file
         path.write_text(f"the content of {spec.file}")
         specs[spec.file] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+
+    def of_disk(spec):
+        return dataclasses.replace(spec, **specs[spec.file])
+
     manifest = dataclasses.replace(
         MANIFEST,
-        programs=tuple(dataclasses.replace(spec, **specs[spec.file]) for spec in MANIFEST.programs),
-        tokenizer=dataclasses.replace(MANIFEST.tokenizer, **specs[MANIFEST.tokenizer.file]),
-        golden=dataclasses.replace(MANIFEST.golden, **specs[MANIFEST.golden.file]),
+        programs={role: of_disk(spec) for role, spec in MANIFEST.programs.items()},
+        tokenizer=of_disk(MANIFEST.tokenizer),
+        notices=tuple(map(of_disk, MANIFEST.notices)),
+        golden=of_disk(MANIFEST.golden),
     )
     (tmp_path / "manifest.json").write_text(dump_manifest(manifest))
     return tmp_path

@@ -18,7 +18,7 @@ from quantization.recipe import Recipe, Rule
 from quantization.recipes import RECIPES
 from runtime_py.bundle import open_bundle
 from runtime_py.engines.litert import only_signature, open_model
-from runtime_py.manifest import TensorSpec
+from runtime_py.generation_spec import TensorSpec
 from runtime_py.metrics import snr_db
 from tests.edge_export.networks import NETWORKS, config_with, randomized
 
