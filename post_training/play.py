@@ -87,7 +87,7 @@ class NetworkPlayer:
 
     def __init__(self, checkpoint: Checkpoint, *, threads: int | None = None, device: str | None = None) -> None:
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._config = checkpoint.config
+        self.config = checkpoint.config
         self._tokenizer = read_spiece(checkpoint.spiece)
         self._conditioner = checkpoint.conditioner().to(self._device)
         self._dit = checkpoint.dit().to(self._device)
@@ -99,12 +99,12 @@ class NetworkPlayer:
 
     @property
     def rate(self) -> int:
-        return self._config.sample_rate
+        return self.config.sample_rate
 
     @property
     def longest(self) -> float:
-        samples = self._config.latent_length * self._config.decoder.hop
-        return min(samples / self.rate, self._config.conditioner.seconds_max)
+        samples = self.config.latent_length * self.config.decoder.hop
+        return min(samples / self.rate, self.config.conditioner.seconds_max)
 
     def play(self, requests: Sequence[Request], guidance: float | None = None) -> np.ndarray:
         ((seconds, steps),) = {(request.seconds, request.steps) for request in requests}
@@ -119,8 +119,8 @@ class NetworkPlayer:
 
     @torch.inference_mode()
     def _play(self, requests: Sequence[Request], *, seconds: float, steps: int, guidance: float | None) -> np.ndarray:
-        velocity = self._velocity([request.prompt for request in requests], seconds, guidance)
-        noise = _noise([request.seed for request in requests], self._config.latent_shape)
+        velocity = self.velocity([request.prompt for request in requests], seconds, guidance)
+        noise = _noise([request.seed for request in requests], self.config.latent_shape)
         if guidance is None:
             *_, last = pingpong(velocity, noise, sigmas(steps))
             latent = last.clean
@@ -133,7 +133,7 @@ class NetworkPlayer:
 
     def _condition(self, prompts: Sequence[str], seconds: float) -> tuple[Tensor, Tensor]:
         """What the blocks attend to, and the global condition."""
-        encoded = [self._tokenizer.encode_prompt(prompt, self._config.conditioner.tokens) for prompt in prompts]
+        encoded = [self._tokenizer.encode_prompt(prompt, self.config.conditioner.tokens) for prompt in prompts]
         ids, mask = (
             torch.from_numpy(np.stack([getattr(prompt, name) for prompt in encoded])).to(self._device)
             for name in ("ids", "mask")
@@ -141,7 +141,7 @@ class NetworkPlayer:
         cross, total = self._conditioner(ids, mask, torch.full((len(prompts),), seconds, device=self._device))
         return self._dit.to_cond_embed(cross), total
 
-    def _velocity(self, prompts: Sequence[str], seconds: float, guidance: float | None) -> Velocity:
+    def velocity(self, prompts: Sequence[str], seconds: float, guidance: float | None) -> Velocity:
         """v of (latent, sigma); with guidance w it is v0 + w (v1 - v0), v0 without the prompt (arXiv 2207.12598)."""
         weight = 1.0 if guidance is None else guidance
         guided = weight != 1
