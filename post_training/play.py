@@ -94,7 +94,7 @@ class NetworkPlayer:
 
     def __init__(self, checkpoint: Checkpoint, *, threads: int | None = None, device: str | None = None) -> None:
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._spec = generation_spec(checkpoint.config, SUBMODULES, STEPS)
+        self.spec = generation_spec(checkpoint.config, SUBMODULES, STEPS)
         self._tokenizer = read_spiece(checkpoint.spiece)
         self._conditioner = checkpoint.conditioner().to(self._device)
         self._dit = checkpoint.dit().to(self._device)
@@ -106,11 +106,11 @@ class NetworkPlayer:
 
     @property
     def rate(self) -> int:
-        return self._spec.audio.sample_rate
+        return self.spec.audio.sample_rate
 
     @property
     def longest(self) -> float:
-        return self._spec.seconds_limit
+        return self.spec.seconds_limit
 
     def play(self, requests: Sequence[Request], guidance: float | None = None) -> np.ndarray:
         ((seconds, steps),) = {(request.seconds, request.steps) for request in requests}
@@ -125,9 +125,9 @@ class NetworkPlayer:
 
     @torch.inference_mode()
     def _play(self, requests: Sequence[Request], *, seconds: float, steps: int, guidance: float | None) -> np.ndarray:
-        velocity = self._velocity([request.prompt for request in requests], seconds, guidance)
-        noise = _noise([request.seed for request in requests], self._spec.latent.shape)
-        start, sampler = next(noise), self._spec.sampler
+        velocity = self.velocity([request.prompt for request in requests], seconds, guidance)
+        noise = _noise([request.seed for request in requests], self.spec.latent.shape)
+        start, sampler = next(noise), self.spec.sampler
         if guidance is None:
             *_, last = SAMPLERS[sampler.kind].steps(velocity, start, noise, sampler.schedule(steps))
             latent = last.clean
@@ -140,7 +140,7 @@ class NetworkPlayer:
 
     def _condition(self, prompts: Sequence[str], seconds: float) -> tuple[Tensor, Tensor]:
         """What the blocks attend to, and the global condition."""
-        encoded = [self._tokenizer.encode_prompt(prompt, self._spec.conditioning.tokens) for prompt in prompts]
+        encoded = [self._tokenizer.encode_prompt(prompt, self.spec.conditioning.tokens) for prompt in prompts]
         ids, mask = (
             torch.from_numpy(np.stack([getattr(prompt, name) for prompt in encoded])).to(self._device)
             for name in ("ids", "mask")
@@ -148,7 +148,7 @@ class NetworkPlayer:
         cross, total = self._conditioner(ids, mask, torch.full((len(prompts),), seconds, device=self._device))
         return self._dit.to_cond_embed(cross), total
 
-    def _velocity(self, prompts: Sequence[str], seconds: float, guidance: float | None) -> Velocity:
+    def velocity(self, prompts: Sequence[str], seconds: float, guidance: float | None) -> Velocity:
         """v of (latent, sigma); with guidance w it is v0 + w (v1 - v0), v0 without the prompt (arXiv 2207.12598)."""
         weight = 1.0 if guidance is None else guidance
         guided = weight != 1

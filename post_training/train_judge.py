@@ -28,7 +28,7 @@ def train_judge(
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Instead of the config's.")] = None,
 ) -> None:
     """Train the independent judge on real clips, and test it on held-out ones."""
-    from edge_export.console import show_progress
+    from edge_export.console import show_line, show_progress
     from post_training.evaluation import the_sounds
 
     settings = read_settings(ClassifierConfig, config) if config else ClassifierConfig()
@@ -47,11 +47,11 @@ def train_judge(
         "confusions": trained.confusions,
     }
     replace_file(run / RESULT_FILE, (json.dumps(record, indent=2) + "\n").encode())
-    typer.echo(
+    show_line(
         f"{trained.path}: {trained.path.stat().st_size / 1e3:.0f} kB, right on {trained.accuracy:.2%} of held-out clips"
     )
     for kind, taken_for, count in trained.confusions[:10]:
-        typer.echo(f"  {kind} heard as {taken_for}: {count}")
+        show_line(f"  {kind} heard as {taken_for}: {count}")
 
 
 if __name__ == "__main__":

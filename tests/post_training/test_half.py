@@ -9,6 +9,7 @@ import torch
 
 from benchmarks import gpu
 from edge_export.checkpoint import open_checkpoint
+from edge_export.tokenizer_export import read_spiece
 from post_training.half import HalfNetwork
 from post_training.play import NetworkPlayer
 from runtime_py.generate import Request
@@ -32,7 +33,7 @@ def test_it_plays_what_the_reference_plays(oracle, played, dtype, least_db):
     checkpoint = open_checkpoint(oracle)
     player, config = NetworkPlayer(checkpoint, threads=1), checkpoint.config
     network = HalfNetwork(checkpoint, CPU, steps=STEPS, dtype=dtype, compiled=False)
-    prompt = player._tokenizer.encode_prompt("a low hum", config.conditioner.tokens)
+    prompt = read_spiece(checkpoint.spiece).encode_prompt("a low hum", config.conditioner.tokens)
     ids, mask = torch.from_numpy(prompt.ids)[None], torch.from_numpy(prompt.mask)[None]
     random = TorchRandom(5)
     noise = torch.from_numpy(np.stack([random.randn(1, *config.latent_shape) for _ in range(STEPS)]))

@@ -172,7 +172,7 @@ def test_every_key_is_known_by_its_notes():
 def test_a_note_out_of_the_scale_may_be_faint():
     classes = 0.98 * notes(0, 2, 4, 5, 7, 9, 11) + 0.02 * notes(6)
     assert measures.key_matches(classes, "C major")
-    # F and F# alike: C major and G major hold as much
+    # With F as loud as F sharp, C major and G major hold as much.
     classes = notes(0, 2, 4, 5, 6, 7, 9, 11)
     assert measures.key_matches(classes, "C major") and measures.key_matches(classes, "G major")
 

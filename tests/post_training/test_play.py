@@ -67,10 +67,10 @@ def test_guidance_of_one_is_none_and_of_zero_forgets_the_prompt(network):
 
 
 def test_guidance_goes_beyond_the_prompt(network):
-    latent = np.random.default_rng(0).standard_normal((1, *network._config.latent_shape)).astype(np.float32)
+    latent = np.random.default_rng(0).standard_normal((1, *network.config.latent_shape)).astype(np.float32)
     with torch.inference_mode():
         free, prompted, guided = (
-            network._velocity(["rain"], SECONDS, guidance)(latent, np.float32(0.5)) for guidance in (0.0, 1.0, 4.0)
+            network.velocity(["rain"], SECONDS, guidance)(latent, np.float32(0.5)) for guidance in (0.0, 1.0, 4.0)
         )
     assert np.allclose(guided, free + 4 * (prompted - free), atol=1e-4)
 

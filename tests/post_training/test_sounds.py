@@ -279,8 +279,7 @@ def test_a_clip_takes_little_time():
 
 def test_the_command_writes_clips_and_captions(tmp_path):
     command = [sys.executable, "-m", "post_training.sounds", "--seconds", "1", "--count", "3", "--seed", "7"]
-    done = subprocess.run([*command, "--out", str(tmp_path / "clips")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run([*command, "--out", str(tmp_path / "clips")], capture_output=True, text=True, check=True)
     assert "3 clips" in done.stdout
     lines = (tmp_path / "clips" / "captions.txt").read_text().splitlines()
     for seed, line in zip((7, 8, 9), lines, strict=True):
