@@ -27,13 +27,12 @@ from edge_export.staging import DISK, NAME_KEPT, staged_folder
 from quantization.recipe import Recipe, Rule
 from runtime_py import strict_json
 from runtime_py.bundle import sha256_of
-from runtime_py.errors import BundleError
 
 if TYPE_CHECKING:
     from edge_export.backends.backend import Compiled
     from edge_export.submodules.submodule import Port
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 MAX_BYTES = 8 << 30
 PROGRAM_FILE = "program"
 ENTRY_FILE = "entry.json"
@@ -52,7 +51,7 @@ class ProgramKey:
 
     checkpoint_sha256: of config and weights. inputs, outputs: the ports as exported, with their shapes.
     rules: those that can touch this submodule (`rules_for`), in order. float16,
-    straight: as in the recipe. toolchain: package -> version.
+    as_published: as in the recipe. toolchain: package -> version.
     """
 
     submodule: str
@@ -62,7 +61,7 @@ class ProgramKey:
     outputs: "tuple[Port, ...]"
     rules: tuple[Rule, ...]
     float16: bool
-    straight: bool
+    as_published: bool
     toolchain: dict[str, str]
 
     def digest(self) -> str:
@@ -249,11 +248,11 @@ def _read_document(path: Path, digest: str) -> dict[str, Any]:
 
 def _read_compiled(value: Any) -> "Compiled":
     from edge_export.backends.backend import Compiled
-    from runtime_py.manifest import read_as
+    from runtime_py.schema import SchemaError, read_as
 
     try:
         compiled: Compiled = read_as(Compiled, value, "compiled")
-    except BundleError:
+    except SchemaError:
         raise _Damaged(f"{ENTRY_FILE} is not ours") from None
     return compiled
 

@@ -28,16 +28,18 @@ from quantization.layers import OPERATORS, layers_of
 from quantization.recipe import Recipe, choose_from
 from quantization.recipes import RECIPES, recipe_for
 from runtime_py.bundle import Bundle
-from runtime_py.generate import Request, default_seconds
+from runtime_py.generation_spec import GenerationSpec, Interface
 from runtime_py.manifest import (
     MANIFEST_FILE,
     SCHEMA_VERSION,
+    FileSpec,
     GoldenSpec,
     Manifest,
     ProgramSpec,
     TokenizerSpec,
     dump_manifest,
 )
+from runtime_py.request import Request, default_seconds
 from runtime_py.tokenizer import Tokenizer, save_tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -88,11 +90,11 @@ class Choices:
 
     @property
     def submodules(self) -> dict[str, Submodule]:
-        return submodules_for(self.recipe.straight)
+        return submodules_for(as_published=self.recipe.as_published)
 
 
-def export_bundle(request: BuildRequest, heard: Progress, note: Callable[[str], None] = lambda _: None) -> Built:
-    """Build, prove and put in place the bundle that `request` describes; `note` is told what a user should know.
+def export_bundle(request: BuildRequest, progress: Progress, note: Callable[[str], None] = lambda _: None) -> Built:
+    """Build, prove and put in place the bundle that `request` describes; `note` gets what a user should know.
 
     Raises:
         UsageError: an unknown target, backend or recipe, a recipe for other layers, steps or latents out of range.
@@ -105,19 +107,21 @@ def export_bundle(request: BuildRequest, heard: Progress, note: Callable[[str], 
     cache = ProgramCache(request.cache, note) if request.cached else None
     write.sampler_spec(request.steps)
     with staged_folder(request.out) as staging:
-        steps = _Steps(heard, total=len(SUBMODULES) + 3)
+        steps = _Steps(progress, total=len(SUBMODULES) + 3)
         steps.next("reading the checkpoint")
         checkpoint = _of_length(open_checkpoint(request.checkpoint or BUILTIN_CHECKPOINT), request.latents)
         choices = spell_out(checkpoint, choices)
         tokenizer = read_spiece(checkpoint.spiece)
         save_tokenizer(tokenizer, staging / TOKENIZER_FILE)
-        programs = []
+        programs, interfaces = {}, {}
         for name in choices.submodules:
             steps.next(f"compiling the {name}")
-            programs.append(compile_program(name, checkpoint, choices, cache, staging))
-        draft = draft_manifest(request, checkpoint, choices, tuple(programs), staging)
+            programs[name], interfaces[name] = compile_program(name, checkpoint, choices, cache, staging)
+        spec = write.generation_spec(checkpoint.config, choices.submodules, choices.steps, interfaces)
         steps.next("recording golden vectors on the fp32 reference")
-        manifest = add_golden(draft, checkpoint, tokenizer, staging)
+        golden = add_golden(spec, checkpoint, choices.recipe, tokenizer, staging)
+        notices = write.copy_notices(checkpoint, staging)
+        manifest = describe(request, checkpoint, choices, spec, programs, notices, golden, staging)
         steps.next("verifying the bundle")
         checks = tuple(verify(Bundle(folder=staging, manifest=manifest)))
         source = () if request.checkpoint is None else (str(request.checkpoint),)
@@ -179,7 +183,7 @@ def load_part(name: str, checkpoint: Checkpoint, choices: Choices) -> Part:
 
 def compile_program(
     name: str, checkpoint: Checkpoint, choices: Choices, cache: ProgramCache | None, folder: Path
-) -> ProgramSpec:
+) -> tuple[ProgramSpec, Interface]:
     """One program, compiled or out of the cache; says what the manifest must."""
     path = folder / f"{name}{choices.backend.SUFFIX}"
     key = program_key(name, checkpoint, choices).digest()
@@ -188,7 +192,7 @@ def compile_program(
         compiled = choices.backend.compile(load_part(name, checkpoint, choices), choices.recipe, path)
         if cache:
             cache.keep(key, path, compiled)
-    return write.program_spec(name, path, compiled)
+    return write.program_spec(path, compiled), Interface(inputs=compiled.inputs, outputs=compiled.outputs)
 
 
 def program_key(name: str, checkpoint: Checkpoint, choices: Choices) -> ProgramKey:
@@ -201,7 +205,7 @@ def program_key(name: str, checkpoint: Checkpoint, choices: Choices) -> ProgramK
         outputs=submodule.outputs(checkpoint.config),
         rules=rules_for(recipe, name),
         float16=name in recipe.float16,
-        straight=recipe.straight,
+        as_published=recipe.as_published,
         toolchain=write.toolchain(choices.backend),
     )
 
@@ -216,10 +220,28 @@ def _of_length(checkpoint: Checkpoint, latents: int | None) -> Checkpoint:
     return dataclasses.replace(checkpoint, config=checkpoint.config.shortened(latents))
 
 
-def draft_manifest(
-    request: BuildRequest, checkpoint: Checkpoint, choices: Choices, programs: tuple[ProgramSpec, ...], folder: Path
+def add_golden(
+    spec: GenerationSpec, checkpoint: Checkpoint, recipe: Recipe, tokenizer: Tokenizer, folder: Path
+) -> GoldenSpec:
+    """Record the golden vectors of a fixed request on the fp32 reference."""
+    request = Request(prompt=GOLDEN_PROMPT, seconds=default_seconds(spec), seed=GOLDEN_SEED).resolved(spec)
+    prompt = tokenizer.encode_prompt(request.prompt, spec.conditioning.tokens)
+    reference = reference_programs(checkpoint, as_published=recipe.as_published)
+    write_golden(record_golden(spec, reference, request, prompt), folder / GOLDEN_FILE)
+    return GoldenSpec(**vars(write.file_spec(folder / GOLDEN_FILE)), request=request)
+
+
+def describe(
+    request: BuildRequest,
+    checkpoint: Checkpoint,
+    choices: Choices,
+    spec: GenerationSpec,
+    programs: dict[str, ProgramSpec],
+    notices: tuple[FileSpec, ...],
+    golden: GoldenSpec,
+    folder: Path,
 ) -> Manifest:
-    """Everything but the golden vectors, which are recorded by running what is described here."""
+    """The manifest of what lies in `folder`."""
     builtin = request.checkpoint is None
     tokenizer = TokenizerSpec(**vars(write.file_spec(folder / TOKENIZER_FILE)), kind=TOKENIZER_KIND)
     return Manifest(
@@ -232,34 +254,13 @@ def draft_manifest(
         target=write.target_spec(choices.target),
         backend=choices.backend_name,
         recipe=write.recipe_spec(choices.recipe),
-        conditioning=write.conditioning_spec(checkpoint),
-        latent=write.latent_spec(checkpoint),
-        audio=write.audio_spec(checkpoint),
-        sampler=write.sampler_spec(choices.steps),
+        generation=spec,
         programs=programs,
         tokenizer=tokenizer,
-        golden=NO_GOLDEN,
+        notices=notices,
+        golden=golden,
         toolchain=write.toolchain(choices.backend),
     )
-
-
-NO_GOLDEN = GoldenSpec(file=GOLDEN_FILE, sha256="", bytes=0, prompt="", seconds=0.0, seed=0, steps=0)
-
-
-def add_golden(draft: Manifest, checkpoint: Checkpoint, tokenizer: Tokenizer, folder: Path) -> Manifest:
-    """Record the golden vectors of a fixed request on the fp32 reference."""
-    request = Request(prompt=GOLDEN_PROMPT, seconds=default_seconds(draft), seed=GOLDEN_SEED)
-    prompt = tokenizer.encode_prompt(request.prompt, draft.conditioning.tokens)
-    golden = record_golden(draft, reference_programs(checkpoint, straight=draft.recipe.straight), request, prompt)
-    write_golden(golden, folder / GOLDEN_FILE)
-    spec = GoldenSpec(
-        **vars(write.file_spec(folder / GOLDEN_FILE)),
-        prompt=request.prompt,
-        seconds=request.seconds,
-        seed=request.seed,
-        steps=draft.sampler.steps,
-    )
-    return dataclasses.replace(draft, golden=spec)
 
 
 def refuse_failures(checks: tuple[Check, ...], source: tuple[str, ...]) -> None:
@@ -291,12 +292,12 @@ def _advice(failed: list[Check], source: tuple[str, ...]) -> str:
 class _Steps:
     """Counts the pieces of work for whoever shows progress."""
 
-    def __init__(self, heard: Progress, total: int) -> None:
-        self._heard, self._total, self._done = heard, total, 0
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
 
     def next(self, what: str) -> None:
-        self._heard(what, self._done, self._total)
+        self._progress(what, self._done, self._total)
         self._done += 1
 
     def done(self) -> None:
-        self._heard("done", self._total, self._total)
+        self._progress("done", self._total, self._total)

@@ -15,8 +15,7 @@ from edge_export.builtin import BUILTIN_CHECKPOINT, BUILTIN_NAME
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import UsageError
 from edge_export.submodules import Port, submodules_for
-from runtime_py.engine import Program, Tensors
-from runtime_py.generate import OpenProgram
+from runtime_py.engine import OpenProgram, Program, Tensors
 from runtime_py.manifest import Manifest
 
 ADD = ": add --checkpoint DIR"
@@ -36,16 +35,18 @@ class ReferenceProgram:
         return {port.name: tensor.numpy() for port, tensor in zip(self._outputs, tensors, strict=True)}
 
 
-def reference_programs(checkpoint: Checkpoint, *, straight: bool = False, threads: int | None = None) -> OpenProgram:
+def reference_programs(
+    checkpoint: Checkpoint, *, as_published: bool = False, threads: int | None = None
+) -> OpenProgram:
     """Opens a stage as the published network computes it, in float32.
 
-    `straight` as in the bundle's recipe: where the network is cut into stages. The decoder takes any window.
+    `as_published` as in the bundle's recipe: where the network is cut into stages. The decoder takes any window.
     """
     if threads is not None:
         torch.set_num_threads(threads)
 
     def open_program(stage: str) -> Program:
-        submodule, config = submodules_for(straight)[stage], checkpoint.config
+        submodule, config = submodules_for(as_published=as_published)[stage], checkpoint.config
         return ReferenceProgram(submodule.load(checkpoint), submodule.inputs(config), submodule.outputs(config))
 
     return open_program
@@ -53,7 +54,9 @@ def reference_programs(checkpoint: Checkpoint, *, straight: bool = False, thread
 
 def open_reference(manifest: Manifest, folder: Path | None, *, threads: int | None = None) -> OpenProgram:
     """The reference for a bundle, from the checkpoint that `checkpoint_of` finds; it raises the same."""
-    return reference_programs(checkpoint_of(manifest, folder), straight=manifest.recipe.straight, threads=threads)
+    return reference_programs(
+        checkpoint_of(manifest, folder), as_published=manifest.recipe.as_published, threads=threads
+    )
 
 
 def checkpoint_of(manifest: Manifest, folder: Path | None) -> Checkpoint:

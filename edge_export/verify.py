@@ -1,31 +1,23 @@
-"""Proves a bundle: replays its golden vectors stage by stage and holds each against its threshold.
+"""Proves a bundle: replays its golden vectors program by program and holds each against its threshold.
 
-Every stage gets the reference's own inputs, so that one stage's error cannot hide in another's. It knows
+Every program gets the reference's own inputs, so that one's error cannot hide in another's. It knows
 thresholds only from the manifest, and programs only through an engine.
 """
 
 import dataclasses
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from edge_export.golden import Golden, read_golden
-from runtime_py.bundle import Bundle
-from runtime_py.generate import (
-    OpenProgram,
-    bundle_programs,
-    decode,
-    joined,
-    kept_loaded,
-    latent_noise,
-    read_tokenizer,
-    step_sigmas,
-)
+from runtime_py.bundle import Bundle, read_tokenizer
+from runtime_py.engine import OpenProgram, Tensors, bundle_programs, kept_loaded
+from runtime_py.golden import read_golden
+from runtime_py.loop import decode, joined, latent_noise, steps_from
 from runtime_py.manifest import Manifest
 from runtime_py.metrics import log_mel_distance, max_error, snr_db
-from runtime_py.sampler import pingpong
+from runtime_py.replay import conditioning_in, replay_conditioner, replay_dit
 
 NOISE_ERROR = 1e-5
 """The runtime's noise and torch.randn agree to this."""
@@ -50,75 +42,79 @@ class Check:
 
 def checks_in(manifest: Manifest) -> int:
     """How many checks `verify` will make of a bundle."""
-    return 8 + len(manifest.program("conditioner").outputs)
+    return 8 + len(manifest.generation.programs["conditioner"].outputs)
 
 
 def verify(bundle: Bundle, *, threads: int | None = None) -> Iterator[Check]:
-    """One Check after another, in the order of the data.
+    """One Check after another, in the order of the data: what every runtime computes itself, each program, a whole run.
 
     Raises:
         BundleError, GenerationError: the golden vectors or a program cannot be used at all.
     """
     manifest, golden = bundle.manifest, read_golden(bundle)
-    open_program = bundle_programs(bundle, threads=threads)
+    open_program = kept_loaded(bundle_programs(bundle, threads=threads))
     yield from _tokenizer(bundle, golden)
     yield from _noise(manifest, golden)
-    yield from _conditioner(manifest, golden, open_program)
-    latent = yield from _dit(manifest, golden, open_program)
-    yield from _decoder(manifest, golden, latent, open_program)
+    for role in manifest.programs:
+        yield from PROOFS[role](manifest, golden, open_program)
+    yield from _whole_run(manifest, golden, open_program)
 
 
-def _tokenizer(bundle: Bundle, golden: Golden) -> Iterator[Check]:
-    made = read_tokenizer(bundle).encode_prompt(bundle.manifest.golden.prompt, bundle.manifest.conditioning.tokens)
+def _tokenizer(bundle: Bundle, golden: Tensors) -> Iterator[Check]:
+    manifest = bundle.manifest
+    tokens = manifest.generation.conditioning.tokens
+    made = read_tokenizer(bundle).encode_prompt(manifest.golden.request.prompt, tokens)
     for name, array in (("input_ids", made.ids), ("prompt_mask", made.mask)):
         equal = np.array_equal(array[None], golden[name])
         yield exact("tokenizer", name, golden[name], array[None], passed=equal)
 
 
-def _noise(manifest: Manifest, golden: Golden) -> Iterator[Check]:
-    draws = latent_noise(manifest, manifest.golden.seed)
-    noise = np.concatenate([next(draws) for _ in range(manifest.golden.steps)])
+def _noise(manifest: Manifest, golden: Tensors) -> Iterator[Check]:
+    spec, request = manifest.generation, manifest.golden.request
+    draws = latent_noise(spec, request.seed)
+    noise = np.concatenate([next(draws) for _ in golden["noise"]])
     yield exact("noise", "noise", golden["noise"], noise, passed=max_error(golden["noise"], noise) <= NOISE_ERROR)
-    schedule = step_sigmas(manifest, manifest.golden.steps)
+    schedule = spec.sampler.schedule(request.steps)
     yield exact("sampler", "sigmas", golden["sigmas"], schedule, passed=np.array_equal(schedule, golden["sigmas"]))
 
 
-def _conditioner(manifest: Manifest, golden: Golden, open_program: OpenProgram) -> Iterator[Check]:
-    spec = manifest.program("conditioner")
-    outputs = open_program("conditioner").run({tensor.name: golden[tensor.name] for tensor in spec.inputs})
-    for tensor in spec.outputs:
-        yield _judge(manifest, "conditioner", tensor.name, golden[tensor.name], outputs[tensor.name])
+def _conditioner(manifest: Manifest, golden: Tensors, open_program: OpenProgram) -> Iterator[Check]:
+    for event in replay_conditioner(manifest.generation, open_program, golden):
+        for name, made in event.tensors.items():
+            yield _judge(manifest, "conditioner", name, golden[name], made)
 
 
-def _dit(manifest: Manifest, golden: Golden, open_program: OpenProgram) -> Generator[Check, None, np.ndarray]:
-    """Each recorded step on its recorded input; returns the latent of a whole run on the recorded noise."""
-    conditioning = {tensor.name: golden[tensor.name] for tensor in manifest.program("conditioner").outputs}
-    dit = open_program("dit")
-
-    def velocity(latent: np.ndarray, sigma: np.float32) -> np.ndarray:
-        return dit.run({"latent": latent, "sigma": np.array([sigma], np.float32), **conditioning})["velocity"]
-
-    steps = zip(golden["step_latent"], golden["sigmas"])
-    velocities = [velocity(latent[None], sigma)[0] for latent, sigma in steps]
-    pairs = list(zip(golden["step_velocity"], velocities))
+def _dit(manifest: Manifest, golden: Tensors, open_program: OpenProgram) -> Iterator[Check]:
+    """The worst of the recorded steps, each on its recorded input."""
+    made = [event.tensors["velocity"][0] for event in replay_dit(manifest.generation, open_program, golden)]
+    pairs = list(zip(golden["step_velocity"], made, strict=True))
     worst = min(range(len(pairs)), key=lambda index: snr_db(*pairs[index]))
     yield _judge(manifest, "dit", f"velocity, step {worst + 1} of {len(pairs)}", *pairs[worst])
 
+
+def _decoder(manifest: Manifest, golden: Tensors, open_program: OpenProgram) -> Iterator[Check]:
+    yield _judge_audio(manifest, "decoder", golden["audio"], _audio(manifest, golden["latent"], open_program))
+
+
+Proof = Callable[[Manifest, Tensors, OpenProgram], Iterator[Check]]
+
+# role -> how its program is proven on the reference's inputs
+PROOFS: dict[str, Proof] = {"conditioner": _conditioner, "dit": _dit, "decoder": _decoder}
+
+
+def _whole_run(manifest: Manifest, golden: Tensors, open_program: OpenProgram) -> Iterator[Check]:
+    """The dit on the recorded noise, each step on what it made of the one before; and that decoded."""
+    spec = manifest.generation
     noise = (draw[None] for draw in golden["noise"])
-    *_, last = pingpong(velocity, noise, golden["sigmas"])
-    return last.clean
-
-
-def _decoder(manifest: Manifest, golden: Golden, latent: np.ndarray, open_program: OpenProgram) -> Iterator[Check]:
-    """The recorded latent decoded, then what the whole run made: its `latent`, and that decoded."""
-    open_kept = kept_loaded(open_program)
-
-    def audio(of: np.ndarray) -> np.ndarray:
-        return joined(decode(manifest, open_kept, of, manifest.latent.samples))
-
-    yield _judge_audio(manifest, "decoder", golden["audio"], audio(golden["latent"]))
+    conditioning = conditioning_in(spec, golden)
+    *_, last = steps_from(spec, open_program, next(noise), noise, golden["sigmas"], conditioning)
+    latent = last.tensors["clean"]
     yield _judge(manifest, "run", "latent", golden["latent"], latent)
-    yield _judge_audio(manifest, "run", golden["audio"], audio(latent))
+    yield _judge_audio(manifest, "run", golden["audio"], _audio(manifest, latent, open_program))
+
+
+def _audio(manifest: Manifest, latent: np.ndarray, open_program: OpenProgram) -> np.ndarray:
+    return joined(decode(manifest.generation, open_program, latent, manifest.generation.latent.samples))
 
 
 def judge(stage: str, tensor: str, reference: np.ndarray, actual: np.ndarray, threshold: float | None) -> Check:
@@ -153,4 +149,6 @@ def _judge(manifest: Manifest, stage: str, tensor: str, reference: np.ndarray, a
 
 
 def _judge_audio(manifest: Manifest, stage: str, reference: np.ndarray, actual: np.ndarray) -> Check:
-    return judge_audio(stage, reference, actual, manifest.audio.sample_rate, manifest.recipe.thresholds.get(stage))
+    return judge_audio(
+        stage, reference, actual, manifest.generation.audio.sample_rate, manifest.recipe.thresholds.get(stage)
+    )

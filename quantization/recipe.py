@@ -70,15 +70,15 @@ class Recipe:
 
     thresholds: least SNR in dB against the fp32 reference, by stage, on equal inputs.
     float16: submodules that compute in float16 what the rules leave in float.
-    straight: export the network as published, without rewrites and windows, as a baseline to compare with.
+    as_published: export the network as published, without rewrites and windows, as a baseline to compare with.
     """
 
     name: str
     summary: str
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule, ...] = ()
     thresholds: dict[str, float]
     float16: tuple[str, ...] = ()
-    straight: bool = False
+    as_published: bool = False
 
     def __post_init__(self) -> None:
         for stage, least in self.thresholds.items():

@@ -5,13 +5,13 @@ A recipe of a user's own is the same in a JSON file.
 
 import json
 from collections.abc import Iterable
-from dataclasses import MISSING, asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from quantization.recipe import AUDIO, Recipe, Rule, choose_from
+from quantization.recipe import AUDIO, Recipe, Rule
 from runtime_py import strict_json
 from runtime_py.errors import UsageError
-from runtime_py.manifest import ManifestError, read_as
+from runtime_py.schema import read_as
 
 # fp32 differs from the reference only by the order of sums.
 FP32_DB = 80.0
@@ -56,7 +56,7 @@ RECIPES: dict[str, Recipe] = {
             summary="the public recipe, to compare with: the dit's linears in int8, no rewrites, no windows",
             rules=(Rule(submodule="dit", operator="linear", **INT8),),
             thresholds={"conditioner": FP32_DB, "dit": 25.0, "decoder": FP32_DB},
-            straight=True,
+            as_published=True,
         ),
     )
 }
@@ -111,30 +111,9 @@ def read_recipe(path: Path) -> Recipe:
         if not text.strip():
             raise ValueError("it is empty")
         document = strict_json.parse(text)
-        if not isinstance(document, dict):
-            raise ValueError("it is no JSON object")
         json.dumps(document, ensure_ascii=False).encode()  # ValueError: half a character, which no manifest can hold
-        rules = document.get("rules", [])
-        if isinstance(rules, list):
-            rules = [_with_defaults(Rule, rule, f"rules[{index}].") for index, rule in enumerate(rules)]
-        recipe = read_as(Recipe, _with_defaults(Recipe, {**document, "rules": rules}, ""), path.name)
+        return read_as(Recipe, document, defaults=True)
     except OSError as error:
         raise UsageError(f"cannot read the recipe {path}: {error.strerror}; name a file, or a known recipe") from error
-    except (ManifestError, ValueError) as error:
-        said = str(error).removeprefix("manifest.json: ")
-        raise UsageError(f"{path} is no recipe: {said}; see `edge-export recipes --json`") from error
-    assert isinstance(recipe, Recipe)
-    return recipe
-
-
-def _with_defaults(kind: type, value: object, place: str) -> object:
-    """`value`, with the defaults of `kind` for the keys it lacks, in JSON's types; ValueError for a key too many."""
-    if not isinstance(value, dict):
-        return value
-    names = [field.name for field in fields(kind)]
-    for key in value:
-        if key not in names:
-            raise ValueError(f"{place}{key}: is not a key of a recipe; {choose_from(key, names)}")
-    defaults = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
-    in_json = {name: list(default) if isinstance(default, tuple) else default for name, default in defaults.items()}
-    return {**in_json, **value}
+    except ValueError as error:
+        raise UsageError(f"{path} is no recipe: {error}; see `edge-export recipes --json`") from error

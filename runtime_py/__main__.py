@@ -7,6 +7,7 @@ import argparse
 import io
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,24 +15,16 @@ import numpy as np
 
 from runtime_py import __version__
 from runtime_py.audio import WavReport, replace_file, write_wav
-from runtime_py.bundle import Bundle, open_bundle
-from runtime_py.engine import Tensors
+from runtime_py.engine import Tensors, bundle_programs
 from runtime_py.errors import DeviceError, EdgeExportError, MissingDependency, OutputError, UsageError
-from runtime_py.generate import (
-    Event,
-    Request,
-    bundle_programs,
-    check_request,
-    collect,
-    default_seconds,
-    encode_prompt,
-    generate,
-    pieces,
-    read_tokenizer,
-)
-from runtime_py.golden import golden_request, read_golden
+from runtime_py.generator import Generator, load
+from runtime_py.golden import read_golden, tensors_of
+from runtime_py.loop import Event, collect, pieces
+from runtime_py.machine import this_machine
 from runtime_py.manifest import TargetSpec
-from runtime_py.record import dump_record, record_of, replay, replayed, tensors_of, this_device
+from runtime_py.record import Recorder, dump_record, record_of
+from runtime_py.replay import replay, replayed
+from runtime_py.request import Request
 from runtime_py.text import from_shell
 
 NAME = "runtime_py"
@@ -88,6 +81,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     add("--record", metavar="FILE", type=Path, help="also write what `edge-export compare` reads")
     add("--dump", metavar="DIR", type=Path, help="also write every tensor as .npy")
     add("--golden", action="store_true", help="replay the golden vectors: every stage gets the reference's inputs")
+    add("--check", action="store_true", help="hash every file of the bundle again, whatever is known of it")
     add("--label", metavar="TEXT", default="", help="what to call this device in the record")
     options = parser.parse_args(words)
     _check(options)
@@ -116,25 +110,26 @@ def _check(options: argparse.Namespace) -> None:
 
 def play(options: argparse.Namespace) -> None:
     """Play, write what was asked for, and say what was made."""
-    bundle = open_bundle(options.bundle)
-    manifest = bundle.manifest
-    request = golden_request(manifest) if options.golden else _request(options, bundle)
-    check_request(request, manifest)
+    generator = load(options.bundle, threads=options.threads, keep_loaded=False, check=options.check)
+    manifest, sample_rate = generator.bundle.manifest, generator.spec.audio.sample_rate
     require_cpu(manifest.target)
-    events, tensors = (_replayed if options.golden else _generated)(bundle, request, options.threads)
-    made = collect(events)
+    request = manifest.golden.request if options.golden else _request(options, generator)
+    recorder = Recorder()
+    tensors = (_replayed if options.golden else _generated)(generator, request, recorder, options)
+    made = collect(recorder.events)
     wav = None
     if options.out is not None:
-        wav = write_wav(options.out, made.audio, manifest.audio.sample_rate, float32=options.float)
+        wav = write_wav(options.out, made.audio, sample_rate, float32=options.float)
     if options.dump is not None:
         dump(options.dump, tensors)
     if options.record is not None:
         record = record_of(
-            bundle,
+            generator.bundle,
             request,
-            events,
+            recorder,
             tensors,
             version=__version__,
+            open_seconds=generator.open_seconds,
             inputs="golden" if options.golden else "own",
             label=from_shell(options.label),
             threads=options.threads,
@@ -143,18 +138,15 @@ def play(options: argparse.Namespace) -> None:
         )
         replace_file(options.record, dump_record(record).encode())
     if wav is not None:
-        _tell_clipped(wav)
-    length, wrote = made.audio.shape[1] / manifest.audio.sample_rate, f"; wrote {options.out}" if wav else ""
-    print(f"Played {length:.3f} s, first audio after {made.first_audio:.2f} s{wrote}")
+        _note_clipped(wav)
+    length, wrote = made.audio.shape[1] / sample_rate, f"; wrote {options.out}" if wav else ""
+    opened = f"opened in {generator.open_seconds:.2f} s"
+    print(f"Played {length:.3f} s, {opened}, first audio after {made.first_audio:.2f} s{wrote}")
 
 
-def _request(options: argparse.Namespace, bundle: Bundle) -> Request:
-    return Request(
-        prompt=from_shell(options.prompt),
-        seconds=default_seconds(bundle.manifest) if options.seconds is None else options.seconds,
-        seed=options.seed or 0,
-        steps=options.steps,
-    )
+def _request(options: argparse.Namespace, generator: Generator) -> Request:
+    prompt = from_shell(options.prompt)
+    return generator.request(prompt, seconds=options.seconds, seed=options.seed or 0, steps=options.steps)
 
 
 def require_cpu(target: TargetSpec) -> None:
@@ -163,35 +155,34 @@ def require_cpu(target: TargetSpec) -> None:
     Raises:
         DeviceError: a feature is missing.
     """
-    device = this_device()
-    missing = [feature for feature in target.cpu_features if feature not in device.cpu_features]
-    if device.machine == ARM and missing:
+    machine = this_machine()
+    missing = [feature for feature in target.cpu_features if feature not in machine.cpu_features]
+    if machine.architecture == ARM and missing:
         raise DeviceError(
             f"this CPU lacks what target {target.name} needs: {', '.join(missing)}; build for another target"
         )
 
 
-def _generated(bundle: Bundle, request: Request, threads: int | None) -> tuple[list[Event], Tensors]:
-    manifest = bundle.manifest
-    prompt = encode_prompt(read_tokenizer(bundle), request, manifest)
-    programs = bundle_programs(bundle, threads=threads)
-    events = list(_told(generate(manifest, programs, request, prompt), len(pieces(manifest, request))))
-    return events, tensors_of(manifest, request, prompt, events)
+def _generated(generator: Generator, request: Request, recorder: Recorder, options: argparse.Namespace) -> Tensors:
+    del options
+    total = len(generator.pieces(request))
+    for _ in _reported(recorder.watch(generator.events(request)), total):
+        pass
+    return tensors_of(generator.spec, request, generator.encode(request), recorder.events)
 
 
-def _replayed(bundle: Bundle, request: Request, threads: int | None) -> tuple[list[Event], Tensors]:
+def _replayed(generator: Generator, request: Request, recorder: Recorder, options: argparse.Namespace) -> Tensors:
     """The golden request, every stage given the reference's inputs; the whole clip is decoded."""
-    manifest = bundle.manifest
-    golden = read_golden(bundle)
-    samples = manifest.latent.samples
-    whole = Request(prompt=request.prompt, seconds=samples / manifest.audio.sample_rate, steps=request.steps)
-    programs = bundle_programs(bundle, threads=threads)
-    played = replay(manifest, programs, golden, samples=samples)
-    events = list(_told(played, len(pieces(manifest, whole))))
-    return events, replayed(golden, events)
+    spec, bundle = generator.spec, generator.bundle
+    golden, samples = read_golden(bundle), spec.latent.samples
+    whole = replace(request, seconds=samples / spec.audio.sample_rate)
+    events = replay(spec, bundle_programs(bundle, threads=options.threads), golden, samples=samples)
+    for _ in _reported(recorder.watch(events), len(pieces(spec, whole))):
+        pass
+    return replayed(golden, recorder.events)
 
 
-def _told(events: Iterable[Event], total: int) -> Iterator[Event]:
+def _reported(events: Iterable[Event], total: int) -> Iterator[Event]:
     """Say of each event that it is done, as edge-run does."""
     for done, event in enumerate(events, start=1):
         took = f"{event.load + event.run:.2f} s"
@@ -211,10 +202,10 @@ def dump(folder: Path, tensors: Tensors) -> None:
         replace_file(folder / f"{name}.npy", held.getvalue())
 
 
-def _tell_clipped(wav: WavReport) -> None:
+def _note_clipped(wav: WavReport) -> None:
     if wav.clipped:
-        said = f"{wav.clipped} samples beyond full scale were clipped (peak {wav.peak:.2f}); --float keeps them"
-        print(f"{NAME}: note: {said}", file=sys.stderr)
+        note = f"{wav.clipped} samples beyond full scale were clipped (peak {wav.peak:.2f}); --float keeps them"
+        print(f"{NAME}: note: {note}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from runtime_py.errors import GenerationError, OutputError, UsageError
 
 PCM, IEEE_FLOAT = 1, 3
 FULL_SCALE = 32767
+MOST_CHANNELS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +43,12 @@ def wav_bytes(audio: np.ndarray, sample_rate: int, *, float32: bool = False) -> 
     """A WAV file of float [channels, samples] at `sample_rate` Hz: 16-bit PCM, or 32-bit IEEE float.
 
     Raises:
+        UsageError: the audio has another shape, or its samples stand where its channels belong.
         GenerationError: the audio holds NaN or infinity.
     """
+    if audio.ndim != 2 or not 1 <= audio.shape[0] <= MOST_CHANNELS:
+        turned = "; turn it round with audio.T" if audio.ndim == 2 and 1 <= audio.shape[1] <= MOST_CHANNELS else ""
+        raise UsageError(f"the audio is {list(audio.shape)}, expected [channels, samples]{turned}")
     if not np.isfinite(audio).all():
         raise GenerationError("the audio holds NaN or infinity; nothing was written: run `edge-export verify`")
     channels, samples = audio.shape
@@ -63,15 +68,16 @@ def wav_bytes(audio: np.ndarray, sample_rate: int, *, float32: bool = False) -> 
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
 
 
-def write_wav(path: Path, audio: np.ndarray, sample_rate: int, *, float32: bool = False) -> WavReport:
+def write_wav(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int, *, float32: bool = False) -> WavReport:
     """Write a WAV; an existing file is replaced at once and whole, or not at all.
 
     Raises:
+        UsageError: the audio is not [channels, samples].
         GenerationError: the audio holds NaN or infinity.
         OutputError: the file cannot be written.
     """
-    data = wav_bytes(audio, sample_rate, float32=float32)
-    replace_file(path, data)
+    path = Path(path)
+    replace_file(path, wav_bytes(audio, sample_rate, float32=float32))
     magnitude = np.abs(audio)
     return WavReport(
         path=path,

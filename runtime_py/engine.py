@@ -3,15 +3,17 @@
 It does not know any runtime: each engine imports its own when a program is loaded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from runtime_py.bundle import Bundle
 from runtime_py.errors import GenerationError, UsageError
-from runtime_py.manifest import ProgramSpec
+from runtime_py.generation_spec import Interface
 
 Tensors = dict[str, np.ndarray]
 
@@ -20,6 +22,10 @@ class Program(Protocol):
     """A loaded program. `run` checks names, shapes and dtypes, and returns arrays that are the caller's own."""
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors: ...
+
+
+OpenProgram = Callable[[str], Program]
+"""Loads the program of a role: "conditioner", "dit" or "decoder"."""
 
 
 class Engine(Protocol):
@@ -33,14 +39,16 @@ class Engine(Protocol):
         """
         ...
 
-    def load(self, path: Path, spec: ProgramSpec, *, threads: int | None = None, float16: bool = False) -> Program:
-        """Open the program at `path` and hold it against `spec`.
+    def load(
+        self, path: Path, role: str, interface: Interface, *, threads: int | None = None, float16: bool = False
+    ) -> Program:
+        """Open the program at `path`, called `role` in messages, and hold it against `interface`.
 
         `float16`: the program is to compute in float16 what is not int8, whether this CPU is good at it or not.
 
         Raises:
             MissingDependency: the engine's runtime is not installed.
-            BundleError: the file is no program, or its inputs and outputs are not what `spec` says.
+            BundleError: the file is no program, or its inputs and outputs are not those of `interface`.
         """
         ...
 
@@ -60,25 +68,41 @@ def engine_for(backend: str) -> Engine:
     return engine
 
 
-def arrange_inputs(spec: ProgramSpec, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def bundle_programs(bundle: Bundle, *, threads: int | None = None) -> OpenProgram:
+    """Opens the bundle's own programs with the engine of its backend."""
+    manifest = bundle.manifest
+    engine = engine_for(manifest.backend)
+    engine.prepare()
+
+    def open_program(role: str) -> Program:
+        path, interface = bundle.path(manifest.programs[role]), manifest.generation.programs[role]
+        return engine.load(path, role, interface, threads=threads, float16=role in manifest.recipe.float16)
+
+    return open_program
+
+
+def kept_loaded(open_program: OpenProgram) -> OpenProgram:
+    """Opens each program once and keeps it: for those who generate again and again, and have the memory."""
+    return cache(open_program)
+
+
+def arrange_inputs(role: str, interface: Interface, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """`inputs` in the program's own order: contiguous, each of exactly the dtype and shape the manifest records.
 
     Raises:
         GenerationError: a name is missing or unknown, or a shape or dtype differs.
     """
-    expected = {tensor.name for tensor in spec.inputs}
+    expected = {tensor.name for tensor in interface.inputs}
     if set(inputs) != expected:
         wrong = sorted(set(inputs) ^ expected)
-        raise GenerationError(f"{spec.name}: inputs are {sorted(expected)}; these do not match: {wrong}")
-    for tensor in spec.inputs:
-        check_tensor(spec, tensor.name, inputs[tensor.name], tensor.shape, tensor.dtype)
-    in_order = sorted(spec.inputs, key=lambda tensor: tensor.position)
+        raise GenerationError(f"{role}: inputs are {sorted(expected)}; these do not match: {wrong}")
+    for tensor in interface.inputs:
+        check_tensor(role, tensor.name, inputs[tensor.name], tensor.shape, tensor.dtype)
+    in_order = sorted(interface.inputs, key=lambda tensor: tensor.position)
     return [np.ascontiguousarray(inputs[tensor.name]) for tensor in in_order]
 
 
-def check_tensor(spec: ProgramSpec, name: str, array: np.ndarray, shape: tuple[int, ...], dtype: str) -> None:
+def check_tensor(role: str, name: str, array: np.ndarray, shape: tuple[int, ...], dtype: str) -> None:
     """Refuse an array that is not what the manifest records."""
     if array.shape != shape or array.dtype.name != dtype:
-        raise GenerationError(
-            f"{spec.name}: {name} is {array.dtype.name}{list(array.shape)}, expected {dtype}{list(shape)}"
-        )
+        raise GenerationError(f"{role}: {name} is {array.dtype.name}{list(array.shape)}, expected {dtype}{list(shape)}")

@@ -1,38 +1,39 @@
 """The record of a run: where it was made, how long each stage took, and every tensor between the stages.
 
 A device writes one as JSON, `edge-export compare` holds it against the reference. The tensors have the names and the
-layout of the golden vectors (`edge_export.golden`). It judges nothing.
+layout of the golden vectors (`runtime_py.golden`). It judges nothing.
 """
 
 import base64
 import binascii
 import json
 import math
-import os
-import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from runtime_py import strict_json
-from runtime_py.audio import WavReport
+from runtime_py.audio import WavReport, samples_in
 from runtime_py.bundle import Bundle, sha256_of
 from runtime_py.engine import Tensors
-from runtime_py.errors import GenerationError, RecordError
-from runtime_py.generate import Event, OpenProgram, Request, Stage, decode, joined, latent_noise, step_sigmas
-from runtime_py.manifest import DTYPES, MANIFEST_FILE, MAX_ELEMENTS, Manifest, ManifestError, read_as
-from runtime_py.random import MAX_SEED
-from runtime_py.tokenizer import Prompt
+from runtime_py.errors import RecordError, UsageError
+from runtime_py.generation_spec import DTYPES, MAX_ELEMENTS, ROLES, Layout
+from runtime_py.golden import layout
+from runtime_py.loop import Event
+from runtime_py.machine import Machine, forget_peak_memory, peak_memory_mb, this_machine, usable_cores
+from runtime_py.manifest import MANIFEST_FILE
+from runtime_py.random import TorchRandom
+from runtime_py.request import Request
+from runtime_py.sampler import MAX_STEPS
+from runtime_py.schema import SchemaError, read_as, require
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 MAX_RECORD_BYTES = 1 << 30
 MAX_DIMENSIONS = 8
 INPUTS = ("own", "golden")
-STAGES = ("conditioner", "dit", "decoder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class Runtime:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Played:
+class BundleIdentity:
     """Which bundle. manifest_sha256: of manifest.json's bytes."""
 
     manifest_sha256: str
@@ -56,31 +57,8 @@ class Played:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Device:
-    """Where it ran. label: as `device run --on` names it, or empty; cpu_features: as the kernel names them."""
-
-    label: str
-    system: str
-    machine: str
-    cpu: str
-    cpu_features: tuple[str, ...]
-    cores: int
-    threads: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """The request; `steps` is never left open here."""
-
-    prompt: str
-    seconds: float
-    seed: int
-    steps: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class StageRecord:
-    """One event: seconds to load and to run, and the most memory since the stage began, in MB of 10^6 bytes."""
+    """One event: seconds to load and to run, and the most memory since its stage began, in MB of 10^6 bytes."""
 
     stage: str
     index: int
@@ -105,25 +83,76 @@ class Wav:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """All of a record but its tensors and its WAV. inputs: "own", or "golden" where every stage got the reference's."""
+class RunInfo:
+    """All of a record but its tensors and its WAV.
+
+    label: as `device run --on` names the place, or empty. request: nothing is left open. inputs: "own", or "golden"
+    where every stage got the reference's. open_seconds: opening the bundle, which belongs to no stage.
+    """
 
     record_version: int
     runtime: Runtime
-    bundle: Played
-    device: Device
-    request: Asked
+    bundle: BundleIdentity
+    label: str
+    machine: Machine
+    threads: int
+    request: Request
     inputs: str
+    open_seconds: float
     stages: tuple[StageRecord, ...]
+
+    def validate(self, path: str) -> None:
+        del path  # the whole document
+        require(self.inputs in INPUTS, "inputs", f"is {self.inputs[:40]!r}, expected one of {', '.join(INPUTS)}")
+        _check_request(self.request)
+        require(self.machine.cores >= 1, "machine.cores", "is below 1")
+        require(self.threads >= 1, "threads", "is below 1")
+        sound = math.isfinite(self.open_seconds) and self.open_seconds >= 0
+        require(sound, "open_seconds", "is no number from 0 up")
+        known = bool(self.stages) and all(stage.stage in ROLES for stage in self.stages)
+        require(known, "stages", f"does not list what each of {', '.join(ROLES)} took")
+        for index, stage in enumerate(self.stages):
+            times = (stage.load, stage.run, stage.peak_rss_mb)
+            sound = all(math.isfinite(value) and value >= 0 for value in times)
+            require(sound, f"stages[{index}]", "holds a time or memory that is no number from 0 up")
+
+
+def _check_request(request: Request) -> None:
+    """What must hold of any bundle's request."""
+    steps = request.steps
+    require(steps is not None and 1 <= steps <= MAX_STEPS, "request.steps", f"is {steps}, expected 1 to {MAX_STEPS}")
+    require(math.isfinite(request.seconds), "request.seconds", "is no finite number")
+    try:
+        TorchRandom(request.seed)
+    except UsageError as error:
+        raise SchemaError("request", str(error)) from error
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """A run. `tensors` hold what the device gave, NaN included."""
 
-    facts: Facts
+    run: RunInfo
     tensors: Tensors = field(repr=False)
     wav: Wav | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorder:
+    """Keeps the events of a run as they pass, and the most memory of each stage."""
+
+    events: list[Event] = field(default_factory=list)
+    peaks_mb: list[float] = field(default_factory=list)
+
+    def watch(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The same events. Memory is counted anew from stage to stage, where the system can."""
+        forget_peak_memory()
+        for event in events:
+            self.events.append(event)
+            self.peaks_mb.append(peak_memory_mb())
+            if event.index == event.count:
+                forget_peak_memory()
+            yield event
 
 
 def read_record(path: Path) -> Record:
@@ -167,34 +196,13 @@ def parse_record(text: str) -> Record:
             raise RecordError(f"{key} is missing; make it again")
     tensors, wav = document.pop("tensors"), document.pop("wav")
     try:
-        facts = read_as(Facts, document, "")
+        run = read_as(RunInfo, document, "")
         kept = None if wav is None else read_as(Wav, wav, "wav")
-    except ManifestError as error:
-        said = str(error).removeprefix(f"{MANIFEST_FILE}: ")
-        raise RecordError(f"{said}; make it again") from error
-    _check_facts(facts)
+    except SchemaError as error:
+        raise RecordError(f"{error}; make it again") from error
     if not isinstance(tensors, dict):
         raise RecordError("tensors is no object; make it again")
-    return Record(facts=facts, tensors={name: _tensor(name, entry) for name, entry in tensors.items()}, wav=kept)
-
-
-def _check_facts(facts: Facts) -> None:
-    if facts.inputs not in INPUTS:
-        raise RecordError(f"inputs is {facts.inputs[:40]!r}, expected one of {', '.join(INPUTS)}")
-    if not 1 <= facts.request.steps <= 1000:
-        raise RecordError(f"request.steps is {facts.request.steps}, expected 1 to 1000")
-    if not math.isfinite(facts.request.seconds):
-        raise RecordError("request.seconds is no finite number")
-    if not 0 <= facts.request.seed <= MAX_SEED:
-        raise RecordError(f"request.seed is {facts.request.seed}, expected 0 to {MAX_SEED}")
-    if min(facts.device.cores, facts.device.threads) < 1:
-        raise RecordError("device.cores or device.threads is below 1")
-    if not facts.stages or any(stage.stage not in STAGES for stage in facts.stages):
-        raise RecordError(f"stages does not list what each of {', '.join(STAGES)} took")
-    for index, stage in enumerate(facts.stages):
-        times = (stage.load, stage.run, stage.peak_rss_mb)
-        if not all(math.isfinite(value) and value >= 0 for value in times):
-            raise RecordError(f"stages[{index}] holds a time or memory that is no number from 0 up")
+    return Record(run=run, tensors={name: _tensor(name, entry) for name, entry in tensors.items()}, wav=kept)
 
 
 def _tensor(name: str, entry: Any) -> np.ndarray:
@@ -225,7 +233,7 @@ def dump_record(record: Record) -> str:
         for name, array in record.tensors.items()
     }
     wav = None if record.wav is None else asdict(record.wav)
-    document = {**asdict(record.facts), "tensors": tensors, "wav": wav}
+    document = {**asdict(record.run), "tensors": tensors, "wav": wav}
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -234,67 +242,14 @@ def _base64(array: np.ndarray) -> str:
     return base64.b64encode(little.tobytes()).decode("ascii")
 
 
-def tensors_of(manifest: Manifest, request: Request, prompt: Prompt, events: Iterable[Event]) -> Tensors:
-    """What the events of one generation took and made, by the names and in the layout of the golden vectors."""
-    sigmas = step_sigmas(manifest, request.steps)
-    by_stage: dict[str, list[Event]] = {stage: [] for stage in STAGES}
-    for event in events:
-        by_stage[event.stage].append(event)
-    steps = [event.tensors for event in by_stage["dit"]]
-    return {
-        "input_ids": prompt.ids[None],
-        "prompt_mask": prompt.mask[None],
-        "seconds": np.array([request.seconds], np.float32),
-        "sigmas": sigmas,
-        "noise": np.concatenate(list(islice(latent_noise(manifest, request.seed), len(sigmas) - 1))),
-        **by_stage["conditioner"][0].tensors,
-        "step_latent": np.concatenate([step["latent"] for step in steps]),
-        "step_velocity": np.concatenate([step["velocity"] for step in steps]),
-        "latent": steps[-1]["clean"],
-        "audio": joined(by_stage["decoder"]),
-    }
-
-
-def replay(
-    manifest: Manifest, open_program: OpenProgram, tensors: Tensors, *, samples: int, window: int | None = None
-) -> Iterator[Event]:
-    """Give every stage the inputs that `tensors` hold, so that one stage's error cannot hide in another's.
-
-    The decoder makes `samples` of sound, `window` latents at a time (see `runtime_py.generate.generate`).
-
-    Raises:
-        GenerationError: a program failed or returned NaN.
-    """
-    stage = Stage("conditioner", open_program)
-    spec = manifest.program("conditioner")
-    yield stage.event(stage.run(**{tensor.name: tensors[tensor.name] for tensor in spec.inputs}))
-    conditioning = {tensor.name: tensors[tensor.name] for tensor in spec.outputs}
-    dit = Stage("dit", open_program, count=len(tensors["step_latent"]))
-    for latent, sigma in zip(tensors["step_latent"], tensors["sigmas"]):
-        made = dit.run(latent=latent[None], sigma=np.array([sigma], np.float32), **conditioning)
-        if not np.isfinite(made["velocity"]).all():
-            raise GenerationError(f"the dit returned NaN or infinity in step {dit.index + 1}; run `edge-export verify`")
-        yield dit.event(made)
-    del dit
-    yield from decode(manifest, open_program, tensors["latent"], samples, window=window)
-
-
-def replayed(tensors: Tensors, events: Iterable[Event]) -> Tensors:
-    """`tensors`, with what the programs made of them in place of what they held."""
-    by_stage: dict[str, list[Event]] = {stage: [] for stage in STAGES}
-    for event in events:
-        by_stage[event.stage].append(event)
-    made = {"step_velocity": np.concatenate([event.tensors["velocity"] for event in by_stage["dit"]])}
-    return {**tensors, **by_stage["conditioner"][0].tensors, **made, "audio": joined(by_stage["decoder"])}
-
-
 def record_of(
     bundle: Bundle,
     request: Request,
-    events: Iterable[Event],
+    recorder: Recorder,
     tensors: Tensors,
     *,
     version: str,
+    open_seconds: float,
     engine: str = "",
     inputs: str = "own",
     label: str = "",
@@ -302,35 +257,32 @@ def record_of(
     wav: WavReport | None = None,
     float32: bool = False,
 ) -> Record:
-    """The record of a run that this process made."""
+    """The record of a run that this process made; `threads` of None are as many as it may use."""
     manifest = bundle.manifest
-    return Record(
-        facts=Facts(
-            record_version=RECORD_VERSION,
-            runtime=_runtime(version, engine or manifest.backend),
-            bundle=played(bundle),
-            device=this_device(label, threads),
-            request=Asked(
-                prompt=request.prompt,
-                seconds=float(request.seconds),
-                seed=int(request.seed),
-                steps=len(tensors["step_latent"]),
-            ),
-            inputs=inputs,
-            stages=tuple(
-                StageRecord(
-                    stage=event.stage,
-                    index=event.index,
-                    count=event.count,
-                    load=event.load,
-                    run=event.run,
-                    peak_rss_mb=peak_memory_mb(),
-                )
-                for event in events
-            ),
-        ),
-        tensors=tensors,
-        wav=None if wav is None else _wav(wav, manifest.audio.sample_rate, float32),
+    run = RunInfo(
+        record_version=RECORD_VERSION,
+        runtime=_runtime(version, engine or manifest.backend),
+        bundle=bundle_identity(bundle),
+        label=label,
+        machine=this_machine(),
+        threads=threads or usable_cores(),
+        request=request.resolved(manifest.generation),
+        inputs=inputs,
+        open_seconds=open_seconds,
+        stages=tuple(map(_stage, recorder.events, recorder.peaks_mb)),
+    )
+    sample_rate = manifest.generation.audio.sample_rate
+    return Record(run=run, tensors=tensors, wav=None if wav is None else _wav(wav, sample_rate, float32))
+
+
+def _stage(event: Event, peak_mb: float) -> StageRecord:
+    return StageRecord(
+        stage=event.stage,
+        index=event.index,
+        count=event.count,
+        load=event.load,
+        run=event.run,
+        peak_rss_mb=peak_mb,
     )
 
 
@@ -347,9 +299,9 @@ def _runtime(version: str, engine: str) -> Runtime:
     return Runtime(name="runtime_py", version=version, engine=engine, engine_version=found)
 
 
-def played(bundle: Bundle) -> Played:
+def bundle_identity(bundle: Bundle) -> BundleIdentity:
     manifest = bundle.manifest
-    return Played(
+    return BundleIdentity(
         manifest_sha256=sha256_of(bundle.folder / MANIFEST_FILE),
         model=manifest.model.name,
         backend=manifest.backend,
@@ -370,48 +322,13 @@ def _wav(report: WavReport, sample_rate: int, float32: bool) -> Wav:
     )
 
 
-def this_device(label: str = "", threads: int | None = None) -> Device:
-    """What this process can say of where it runs; `threads` of None is all cores."""
-    cores = os.cpu_count() or 1
-    told = _cpu_lines()
-    return Device(
-        label=label,
-        system=f"{platform.system()} {platform.release()}",
-        machine=platform.machine(),
-        cpu=next((told[key] for key in ("model name", "Hardware", "CPU part") if told.get(key)), ""),
-        cpu_features=tuple((told.get("Features") or told.get("flags") or "").split()),
-        cores=cores,
-        threads=threads or cores,
-    )
-
-
-def _cpu_lines() -> dict[str, str]:
-    """The first value of each key of /proc/cpuinfo; none where there is no such file."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
-    pairs = [line.partition(":") for line in reversed(lines)]
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def peak_memory_mb() -> float:
-    """The most memory of this process so far, in MB of 10^6 bytes; 0 where that is not told."""
-    try:
-        import resource
-    except ImportError:
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if platform.system() == "Darwin" else peak * 1024 / 1e6
-
-
 def check_record(record: Record, bundle: Bundle) -> None:
     """Hold a record against the bundle it says it is of: all tensors there, of the manifest's shapes.
 
     Raises:
         RecordError: it is of another bundle, or lacks a tensor.
     """
-    ours, theirs = played(bundle), record.facts.bundle
+    ours, theirs = bundle_identity(bundle), record.run.bundle
     if ours != theirs:
         named = [name for name in ("model", "backend", "recipe") if getattr(ours, name) != getattr(theirs, name)]
         differs = ", ".join(f"{name} {getattr(theirs, name)[:60]!r}, not {getattr(ours, name)!r}" for name in named)
@@ -419,7 +336,7 @@ def check_record(record: Record, bundle: Bundle) -> None:
             f"the record is of another bundle than {bundle.folder}: {differs or 'its manifest has another sha256'}; "
             "name the bundle it was made from, or run that one again"
         )
-    expected = layout(bundle.manifest, record.facts)
+    expected = record_layout(bundle, record.run)
     for name in sorted(expected.keys() | record.tensors.keys()):
         found = record.tensors.get(name)
         if found is None:
@@ -431,24 +348,20 @@ def check_record(record: Record, bundle: Bundle) -> None:
                 + "; make it again with --record"
             )
     wav, audio = record.wav, expected["audio"][1]
-    if wav is not None and (wav.channels, wav.samples, wav.sample_rate) != (*audio, bundle.manifest.audio.sample_rate):
+    sample_rate = bundle.manifest.generation.audio.sample_rate
+    if wav is not None and (wav.channels, wav.samples, wav.sample_rate) != (*audio, sample_rate):
         raise RecordError(f"the record's wav is not of its audio, {audio[0]} x {audio[1]}; make it again with --record")
 
 
-def layout(manifest: Manifest, facts: Facts) -> dict[str, tuple[str, tuple[int, ...]]]:
+def record_layout(bundle: Bundle, run: RunInfo) -> Layout:
     """dtype and shape of every tensor of a record, from the manifest and the request."""
-    from runtime_py.audio import samples_in
-
-    conditioner = manifest.program("conditioner")
-    shape, steps = manifest.latent.shape, facts.request.steps
-    whole = manifest.latent.samples
-    asked = samples_in(facts.request.seconds, manifest.audio.sample_rate) if facts.inputs == "own" else whole
-    if not 1 <= asked <= whole:
-        raise RecordError(f"request.seconds is {facts.request.seconds:g}, which this bundle cannot make")
-    made = {tensor.name: (tensor.dtype, tensor.shape) for tensor in (*conditioner.inputs, *conditioner.outputs)}
-    made |= dict.fromkeys(("noise", "step_latent", "step_velocity"), ("float32", (steps, *shape)))
-    made |= {"sigmas": ("float32", (steps + 1,)), "latent": ("float32", (1, *shape))}
-    return made | {"audio": ("float32", (manifest.audio.channels, asked))}
+    spec, request = bundle.manifest.generation, run.request.resolved(bundle.manifest.generation)
+    whole = spec.latent.samples
+    samples = samples_in(request.seconds, spec.audio.sample_rate) if run.inputs == "own" else whole
+    if not 1 <= samples <= whole:
+        raise RecordError(f"request.seconds is {request.seconds:g}, which this bundle cannot make")
+    assert request.steps is not None
+    return layout(spec, steps=request.steps, samples=samples)
 
 
 def unsound(tensors: Tensors) -> Iterator[str]:

@@ -1,20 +1,24 @@
-"""Ping-pong sampling: from noise to a clean latent in a few steps, re-noised in between.
+"""Samplers: from a start to a clean latent in a few steps. SAMPLERS lists them; to add one, add an entry.
 
-It knows neither the network nor where noise comes from.
+A sampler knows neither the network nor where noise comes from.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 
 from runtime_py.errors import GenerationError, UsageError
 
-LOGSNR = (-6.0, 2.0)
 MAX_STEPS = 1000
+MOST_LOGSNR = 100
 
 Velocity = Callable[[np.ndarray, np.float32], np.ndarray]
+"""The network: latent and sigma to velocity, of the latent's shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,33 +32,76 @@ class Step:
     clean: np.ndarray
 
 
-def sigmas(steps: int, logsnr: tuple[float, float] = LOGSNR) -> np.ndarray:
-    """float32 [steps + 1]: sigmoid(-logSNR) over equal steps of logSNR, the first set to 1, the last to 0.
+class Steps(Protocol):
+    """Steps from `latent` along `schedule`; `noise` is drawn from once wherever a sampler noises anew."""
+
+    def __call__(
+        self, velocity: Velocity, latent: np.ndarray, noise: Iterator[np.ndarray], schedule: np.ndarray
+    ) -> Iterator[Step]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """An entry of SAMPLERS. defaults: its parameters by name, with the published values."""
+
+    defaults: Mapping[str, float]
+    grid: Callable[..., np.ndarray]
+    steps: Steps
+
+    def sigmas(self, steps: int, parameters: Mapping[str, float] | None = None, *, first: float = 1.0) -> np.ndarray:
+        """float32 [steps + 1], falling from `first` to 0; see the sampler's own grid, which raises UsageError."""
+        return self.grid(steps, first=first, **(self.defaults if parameters is None else parameters))
+
+    def problem(self, parameters: Mapping[str, float]) -> str | None:
+        """What is wrong with `parameters`, in a few words."""
+        if parameters.keys() != self.defaults.keys():
+            return f"are {', '.join(parameters) or 'none'}, expected {', '.join(self.defaults)}"
+        if not all(map(math.isfinite, parameters.values())):
+            return "are not all finite"
+        try:
+            self.sigmas(1, parameters)
+        except ValueError as error:
+            return str(error)
+        return None
+
+
+def logsnr_grid(steps: int, *, first: float = 1.0, logsnr_low: float, logsnr_high: float) -> np.ndarray:
+    """float32 [steps + 1]: sigmoid(-logSNR) over equal steps of logSNR, the first set to `first`, the last to 0.
+
+    From `logsnr_low`, or from the logSNR of a start that is only noised to `first` < 1: log((1 - s) / s + 1e-6), as
+    the published library has it.
 
     Raises:
-        UsageError: steps outside 1..1000.
+        UsageError: steps outside 1..1000; a `first` from which the grid would rise.
+        ValueError: the range of logSNR is empty.
     """
     if not 1 <= steps <= MAX_STEPS:
         raise UsageError(f"steps is {steps}, expected 1 to {MAX_STEPS}; the model is made for 8")
-    made = 1 / (1 + np.exp(np.linspace(*logsnr, steps + 1)))
-    made[0], made[-1] = 1, 0
+    if not -MOST_LOGSNR <= logsnr_low < logsnr_high <= MOST_LOGSNR:
+        raise ValueError(f"must have logsnr_low below logsnr_high, both within -{MOST_LOGSNR}..{MOST_LOGSNR}")
+    least = 1 / (1 + math.exp(logsnr_high))
+    if not least < first <= 1:
+        raise UsageError(f"the first sigma is {first:g}, expected above {least:.4f} and up to 1")
+    low = logsnr_low if first == 1 else math.log((1 - first) / first + 1e-6)
+    made = 1 / (1 + np.exp(np.linspace(low, logsnr_high, steps + 1)))
+    made[0], made[-1] = first, 0
     return made.astype(np.float32)
 
 
-def pingpong(velocity: Velocity, noise: Iterator[np.ndarray], schedule: np.ndarray) -> Iterator[Step]:
-    """Steps along `schedule` (float32, falling from 1 to 0); the last step's `clean` is the result.
+def pingpong(
+    velocity: Velocity, latent: np.ndarray, noise: Iterator[np.ndarray], schedule: np.ndarray
+) -> Iterator[Step]:
+    """Steps from `latent`, noised to the first sigma of `schedule` (float32, falling to 0); the last `clean` counts.
 
     clean = latent - sigma velocity; latent = (1 - next) clean + next noise (arXiv 2505.08175, section 3.4).
-    All in float32. `noise` is drawn from once to start and once after each step but the last, whose noise
-    would be times zero, and only when the next step is asked for.
+    All in float32. `noise` is drawn from once after each step but the last, whose noise would be times zero, and only
+    when the next step is asked for.
 
     Raises:
         GenerationError: the velocity is NaN or infinite; the message names the step, counted from 1.
     """
     one = np.float32(1)
-    schedule = schedule.astype(np.float32)
-    latent = next(noise)
-    for index, (sigma, following) in enumerate(pairwise(schedule)):
+    for index, (sigma, following) in enumerate(pairwise(schedule.astype(np.float32))):
         moving = velocity(latent, sigma)
         if not np.isfinite(moving).all():
             raise GenerationError(f"the dit returned NaN or infinity in step {index + 1}; run `edge-export verify`")
@@ -62,3 +109,10 @@ def pingpong(velocity: Velocity, noise: Iterator[np.ndarray], schedule: np.ndarr
         yield Step(index=index, sigma=float(sigma), latent=latent, velocity=moving, clean=clean)
         if following > 0:
             latent = (one - following) * clean + following * next(noise)
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "pingpong": Sampler(
+        defaults=MappingProxyType({"logsnr_low": -6.0, "logsnr_high": 2.0}), grid=logsnr_grid, steps=pingpong
+    ),
+}

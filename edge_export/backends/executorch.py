@@ -20,7 +20,8 @@ from edge_export.errors import BuildError, EdgeExportError, MissingDependency
 from edge_export.submodules.submodule import Part
 from quantization.recipe import Recipe
 from runtime_py.errors import first_line
-from runtime_py.manifest import GraphSpec, TensorSpec
+from runtime_py.generation_spec import TensorSpec
+from runtime_py.manifest import GraphSpec, MemorySpec
 from runtime_py.quiet import quiet
 
 SUFFIX = ".pte"
@@ -50,7 +51,7 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
         raise
     except Exception as error:  # a toolchain raises whatever its passes run into
         raise BuildError(f"ExecuTorch could not compile the {part.name}: {first_line(error)}") from error
-    return Compiled(inputs=inputs, outputs=outputs, graph=graph)
+    return Compiled(inputs=inputs, outputs=outputs, graph=graph, memory=MemorySpec(packed_bytes=0, working_bytes=0))
 
 
 @contextmanager

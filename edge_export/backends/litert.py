@@ -20,8 +20,9 @@ from edge_export.submodules.submodule import Named, Part
 from quantization.embedding import quantize_embeddings
 from quantization.litert import Entry, Layer, litert_recipe, rule_of
 from quantization.recipe import FLOAT, Recipe
-from runtime_py.engines.litert import interface, only_signature, open_model
+from runtime_py.engines.litert import interface_of, only_signature, open_model
 from runtime_py.errors import first_line
+from runtime_py.manifest import MemorySpec
 from runtime_py.metrics import snr_db
 from runtime_py.quiet import quiet
 
@@ -164,10 +165,11 @@ def _quantize(program: bytes, recipe: list[Entry]) -> bytes:
 
 def _describe(interpreter: "Interpreter", part: Part) -> Compiled:
     """Interface and graph as written; BuildError when the interface is not the part's."""
-    inputs, outputs = interface(interpreter)
+    inputs, outputs = interface_of(interpreter)
     return Compiled(
         inputs=check_ports(part.name, "inputs", part.inputs, list(inputs)),
         outputs=check_ports(part.name, "outputs", part.outputs, list(outputs)),
+        memory=MemorySpec(packed_bytes=0, working_bytes=0),
         graph=graph_spec(interpreter),
     )
 

@@ -38,7 +38,7 @@ DECODER = Submodule(
     ),
 )
 
-STRAIGHT_DECODER = Submodule(
+PUBLISHED_DECODER = Submodule(
     name="decoder",
     load=lambda checkpoint: checkpoint.decoder(),
     inputs=lambda config: _latent(config, config.latent_length),

@@ -37,9 +37,9 @@ DIT = Submodule(
     ),
 )
 
-STRAIGHT_DIT = Submodule(
+PUBLISHED_DIT = Submodule(
     name="dit",
     load=lambda checkpoint: checkpoint.dit(),
-    inputs=lambda config: (*_noisy(config), *conditioner.straight_outputs(config)),
+    inputs=lambda config: (*_noisy(config), *conditioner.published_outputs(config)),
     outputs=_outputs,
 )

@@ -8,7 +8,7 @@ import numpy as np
 
 from runtime_py.engine import Tensors, arrange_inputs, check_tensor
 from runtime_py.errors import BundleError, GenerationError, MissingDependency, first_line
-from runtime_py.manifest import ProgramSpec, TensorSpec
+from runtime_py.generation_spec import Interface, TensorSpec
 from runtime_py.quiet import quiet
 
 METHOD = "forward"
@@ -21,20 +21,20 @@ DTYPES = {3: "int32", 4: "int64", 5: "float16", 6: "float32"}
 class ExecutorchProgram:
     """A loaded method. ExecuTorch reuses its output memory, so outputs are copied."""
 
-    def __init__(self, method: Any, spec: ProgramSpec) -> None:
-        self._method, self._spec = method, spec
+    def __init__(self, method: Any, role: str, interface: Interface) -> None:
+        self._method, self._role, self._interface = method, role, interface
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
         import torch
 
-        arranged = [torch.from_numpy(array) for array in arrange_inputs(self._spec, inputs)]
+        arranged = [torch.from_numpy(array) for array in arrange_inputs(self._role, self._interface, inputs)]
         try:
             made = self._method.execute(arranged)
         except RuntimeError as error:
-            raise GenerationError(f"the {self._spec.name} failed in ExecuTorch: {first_line(error)}") from error
-        outputs = {tensor.name: made[tensor.position].numpy().copy() for tensor in self._spec.outputs}
-        for tensor in self._spec.outputs:
-            check_tensor(self._spec, tensor.name, outputs[tensor.name], tensor.shape, tensor.dtype)
+            raise GenerationError(f"the {self._role} failed in ExecuTorch: {first_line(error)}") from error
+        outputs = {tensor.name: made[tensor.position].numpy().copy() for tensor in self._interface.outputs}
+        for tensor in self._interface.outputs:
+            check_tensor(self._role, tensor.name, outputs[tensor.name], tensor.shape, tensor.dtype)
         return outputs
 
 
@@ -49,7 +49,9 @@ def prepare() -> None:
         ) from error
 
 
-def load(path: Path, spec: ProgramSpec, *, threads: int | None = None, float16: bool = False) -> ExecutorchProgram:
+def load(
+    path: Path, role: str, interface: Interface, *, threads: int | None = None, float16: bool = False
+) -> ExecutorchProgram:
     """Open a `.pte`; see `runtime_py.engine.Engine`. What computes in float16 says so itself."""
     try:
         with quiet():
@@ -59,7 +61,7 @@ def load(path: Path, spec: ProgramSpec, *, threads: int | None = None, float16: 
             "playing this bundle needs ExecuTorch: pip install 'edge-export[executorch]'"
         ) from error
     if threads is not None:
-        with quiet():  # it tells how it counts this machine's cores
+        with quiet():  # it says how it counts this machine's cores
             _set_threads(threads)
     _check_identifier(path)
     try:
@@ -71,9 +73,11 @@ def load(path: Path, spec: ProgramSpec, *, threads: int | None = None, float16: 
     except (RuntimeError, ValueError, TypeError) as error:
         raise BundleError(f"{path} is no program for ExecuTorch ({first_line(error)}); rebuild the bundle") from error
     meta = method.metadata
-    _compare(path, "inputs", spec.inputs, [meta.input_tensor_meta(index) for index in range(meta.num_inputs())])
-    _compare(path, "outputs", spec.outputs, [meta.output_tensor_meta(index) for index in range(meta.num_outputs())])
-    return ExecutorchProgram(method, spec)
+    _compare(path, "inputs", interface.inputs, [meta.input_tensor_meta(index) for index in range(meta.num_inputs())])
+    _compare(
+        path, "outputs", interface.outputs, [meta.output_tensor_meta(index) for index in range(meta.num_outputs())]
+    )
+    return ExecutorchProgram(method, role, interface)
 
 
 def _check_identifier(path: Path) -> None:

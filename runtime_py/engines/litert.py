@@ -19,7 +19,8 @@ import numpy as np
 
 from runtime_py.engine import Tensors, arrange_inputs
 from runtime_py.errors import BundleError, GenerationError, MissingDependency, first_line
-from runtime_py.manifest import ProgramSpec, TensorSpec
+from runtime_py.generation_spec import Interface, TensorSpec
+from runtime_py.machine import usable_cores
 from runtime_py.packed_weights import default_folder, key_of, packed_weights
 from runtime_py.quiet import quiet
 
@@ -37,12 +38,14 @@ FORCED_FLOAT16 = 1 | 2 | 4 | 8
 class LiteRtProgram:
     """A program with its memory planned: `run` may be called again and again."""
 
-    def __init__(self, model: "CompiledModel", signature: str, spec: ProgramSpec) -> None:
-        self._spec, self._model, self._signature = spec, model, signature
-        inputs, outputs = ([tensor.name for tensor in side] for side in (spec.inputs, spec.outputs))
+    def __init__(self, model: "CompiledModel", signature: str, role: str, interface: Interface) -> None:
+        self._role, self._interface, self._model, self._signature = role, interface, model, signature
+        inputs, outputs = ([tensor.name for tensor in side] for side in (interface.inputs, interface.outputs))
         self._inputs = {name: model.create_input_buffer_by_name(signature, name) for name in inputs}
         self._outputs = {name: model.create_output_buffer_by_name(signature, name) for name in outputs}
-        for tensor in spec.inputs:  # At the first write LiteRT sets itself up once more: here, where nobody hears it.
+        for (
+            tensor
+        ) in interface.inputs:  # At the first write LiteRT sets itself up once more: here, where it is silenced.
             self._inputs[tensor.name].write(np.zeros(tensor.shape, tensor.dtype))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
@@ -51,15 +54,15 @@ class LiteRtProgram:
         Raises:
             GenerationError: the inputs are not the program's, or the runtime fails.
         """
-        spec = self._spec
-        in_order = sorted(spec.inputs, key=lambda tensor: tensor.position)
+        interface = self._interface
+        in_order = sorted(interface.inputs, key=lambda tensor: tensor.position)
         try:
-            for tensor, array in zip(in_order, arrange_inputs(spec, inputs)):
+            for tensor, array in zip(in_order, arrange_inputs(self._role, interface, inputs)):
                 self._inputs[tensor.name].write(array)
             self._model.run_by_name(self._signature, self._inputs, self._outputs)
-            return {tensor.name: self._read(tensor) for tensor in spec.outputs}
+            return {tensor.name: self._read(tensor) for tensor in interface.outputs}
         except (RuntimeError, ValueError) as error:
-            raise GenerationError(f"{spec.name}: LiteRT failed: {first_line(error)}") from error
+            raise GenerationError(f"{self._role}: LiteRT failed: {first_line(error)}") from error
 
     def _read(self, tensor: TensorSpec) -> np.ndarray:
         flat: np.ndarray = self._outputs[tensor.name].read(math.prod(tensor.shape), np.dtype(tensor.dtype).type)
@@ -76,24 +79,26 @@ def prepare() -> None:
         raise MissingDependency("LiteRT programs need ai-edge-litert: pip install 'edge-export[litert]'") from error
 
 
-def load(path: Path, spec: ProgramSpec, *, threads: int | None = None, float16: bool = False) -> LiteRtProgram:
-    """Open the `.tflite` at `path`, mapped, and hold its signature against `spec`.
+def load(
+    path: Path, role: str, interface: Interface, *, threads: int | None = None, float16: bool = False
+) -> LiteRtProgram:
+    """Open the `.tflite` at `path`, mapped, and hold its signature against `interface`.
 
     `threads` of None means one for every CPU this process may use. Packed weights are kept from one run to the next.
 
     Raises:
         MissingDependency: ai-edge-litert is not installed.
-        BundleError: the file is no LiteRT model, or its inputs and outputs are not what `spec` says.
+        BundleError: the file is no LiteRT model, or its inputs and outputs are not those of `interface`.
     """
     prepare()
     reader = _reader(path)
-    inputs, outputs = interface(reader)
-    _compare(path, "inputs", spec.inputs, inputs)
-    _compare(path, "outputs", spec.outputs, outputs)
+    inputs, outputs = interface_of(reader)
+    _compare(path, "inputs", interface.inputs, inputs)
+    _compare(path, "outputs", interface.outputs, outputs)
     (signature,) = reader.get_signature_list()
     del reader
     with quiet():  # LiteRT and XNNPACK announce themselves on standard error
-        return LiteRtProgram(_compile(path, threads or usable_cpus(), float16), signature, spec)
+        return LiteRtProgram(_compile(path, threads or usable_cores(), float16), signature, role, interface)
 
 
 def _reader(path: Path) -> "Interpreter":
@@ -163,16 +168,11 @@ def open_model(path: Path, *, threads: int | None = None) -> "Interpreter":
 
     try:
         with quiet():  # XNNPACK announces itself on standard error
-            interpreter = Interpreter(model_path=str(path), num_threads=threads or usable_cpus())
+            interpreter = Interpreter(model_path=str(path), num_threads=threads or usable_cores())
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise BundleError(f"{path} is no LiteRT model ({first_line(error)}); {REBUILD}") from error
     return interpreter
-
-
-def usable_cpus() -> int:
-    """CPUs this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def only_signature(interpreter: "Interpreter") -> "SignatureRunner":
@@ -183,7 +183,7 @@ def only_signature(interpreter: "Interpreter") -> "SignatureRunner":
     return interpreter.get_signature_runner(names[0])
 
 
-def interface(interpreter: "Interpreter") -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+def interface_of(interpreter: "Interpreter") -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs as the file has them: names of its signature, positions of its main graph."""
     signature = only_signature(interpreter)
     return (

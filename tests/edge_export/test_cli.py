@@ -471,8 +471,8 @@ def test_a_recipe_of_ones_own_does_what_it_says(edge_export, build_oracle, built
         ),
         ({"thresholds": {}}, "thresholds are for nothing"),
         ({"float16": ["dti"]}, "float16 names 'dti'; did you mean 'dit'? choose from conditioner, dit, decoder"),
-        ({"rules": [{"weights": "int2"}]}, "my.json is no recipe: the rule for * * *: weights is 'int2'; choose from"),
-        ({"ruels": []}, "my.json is no recipe: ruels: is not a key of a recipe; did you mean 'rules'?"),
+        ({"rules": [{"weights": "int2"}]}, "my.json is no recipe: rules[0]: the rule for * * *: weights is 'int2'; choose from"),
+        ({"ruels": []}, "my.json is no recipe: ruels: is not a key of this schema; did you mean 'rules'?"),
     ],
 )
 def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_compiled(build_oracle, tmp_path, changes, message):

@@ -9,22 +9,23 @@ import pytest
 from edge_export.errors import UsageError
 from post_training import evaluation, train_judge
 from post_training.classifier import ClassifierConfig, load_judge
+from post_training.config import read_settings
 from tests.post_training import standin
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def test_the_projects_config_is_the_default():
-    assert train_judge.load_classifier_config(CONFIGS / "judge.toml") == ClassifierConfig()
+    assert read_settings(ClassifierConfig, CONFIGS / "judge.toml") == ClassifierConfig()
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("epoch = 3", "unknown setting 'epoch'; did you mean 'epochs'?"),
-        ("zzz = 3", "unknown setting 'zzz'; it may have seed, clips"),
-        ('epochs = "3"', "epochs is '3', expected int"),
-        ("epochs = true", "epochs is True, expected int"),
+        ("epoch = 3", "epoch: is not a key of this schema; did you mean 'epochs'?"),
+        ("zzz = 3", "zzz: is not a key of this schema; expected one of seed, clips"),
+        ('epochs = "3"', "epochs: expected int, found str"),
+        ("epochs = true", "epochs: expected int, found bool"),
         ("epochs = ", "no valid TOML"),
     ],
 )
@@ -32,7 +33,7 @@ def test_a_wrong_config(tmp_path, text, said):
     path = tmp_path / "judge.toml"
     path.write_text(text)
     with pytest.raises(UsageError) as raised:
-        train_judge.load_classifier_config(path)
+        read_settings(ClassifierConfig, path)
     assert said in str(raised.value) and "\n" not in str(raised.value)
 
 

@@ -1,63 +1,31 @@
-"""The runtime replays the golden fixtures, which hold for the runtimes in every language."""
+"""Golden vectors are read as what the manifest says they are."""
 
-import base64
-import hashlib
-import json
-import math
-from pathlib import Path
-
-import numpy as np
 import pytest
 
-from runtime_py.audio import wav_bytes
-from runtime_py.random import TorchRandom
-from runtime_py.sampler import sigmas
-from runtime_py.tokenizer import Tokenizer, load_tokenizer
-
-GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
+from edge_export.golden import read_golden
+from runtime_py.bundle import open_bundle
+from runtime_py.errors import BundleError
 
 
-def read(name: str) -> dict:
-    return json.loads((GOLDEN / f"{name}.json").read_text())
+@pytest.fixture
+def bundle(built, copy_of):
+    return open_bundle(copy_of(built("litert", "fp32")))
 
 
-def each(name: str, label: str):
-    """One test for each case of a fixture."""
-    cases = read(name)["cases"]
-    return pytest.mark.parametrize(
-        "case", cases, ids=[f"{index}-{str(case[label])[:20]!a}" for index, case in enumerate(cases)]
-    )
+def test_every_stage_is_recorded(bundle):
+    golden = read_golden(bundle)
+    latent = bundle.manifest.latent
+    assert golden["audio"].shape[-1] == latent.length * latent.hop
+    assert len(golden["step_velocity"]) == bundle.manifest.golden.steps
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return load_tokenizer(GOLDEN / read("tokenizer")["model"])
+def test_a_bundle_without_them_opens_but_proves_nothing(bundle):
+    bundle.path(bundle.manifest.golden).unlink()
+    with pytest.raises(BundleError, match="left out of this bundle"):
+        read_golden(open_bundle(bundle.folder))
 
 
-@each("tokenizer", "text")
-def test_text_becomes_sentencepieces_ids(tokenizer, case):
-    assert tokenizer.encode(case["text"]) == case["ids"]
-
-
-@each("noise", "seed")
-def test_a_seed_becomes_torchs_noise(case):
-    source, tolerance = TorchRandom(case["seed"]), read("noise")["tolerance"]
-    for draw in case["draws"]:
-        made = source.randn(*draw["shape"]).flatten()
-        assert len(made) == math.prod(draw["shape"]) and len(draw["first"]) == len(draw["last"]) == min(8, len(made))
-        np.testing.assert_allclose(made[:8], draw["first"], rtol=0, atol=tolerance)
-        np.testing.assert_allclose(made[-8:], draw["last"], rtol=0, atol=tolerance)
-        assert hashlib.sha256(made.astype("<f4").tobytes()).hexdigest() == draw["sha256"]
-
-
-@each("sigmas", "steps")
-def test_steps_become_torchs_sigmas(case):
-    fixture = read("sigmas")
-    made = sigmas(case["steps"], tuple(fixture["logsnr"]))
-    np.testing.assert_allclose(made, case["sigmas"], rtol=0, atol=fixture["tolerance"])
-
-
-@each("wav", "float32")
-def test_audio_becomes_exactly_these_bytes(case):
-    audio = np.array(case["audio"], np.float32).reshape(len(case["audio"]), -1)
-    assert wav_bytes(audio, case["sample_rate"], float32=case["float32"]) == base64.b64decode(case["wav"])
+def test_a_file_of_other_tensors_is_refused(bundle):
+    bundle.path(bundle.manifest.golden).write_bytes(b"{}")
+    with pytest.raises(BundleError, match="holds no golden vectors"):
+        read_golden(bundle)

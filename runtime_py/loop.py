@@ -1,42 +1,24 @@
-"""From a prompt to audio: tokenizer, conditioner, dit steps, windows of the decoder, one event after each.
+"""The loop: conditioner, dit steps, windows of the decoder; an event after each piece of work.
 
-The loop is a generator, so that progress, cancelling and recording stay outside. It does not know which
-engine runs a program, nor what becomes of the audio.
+It is a generator, so that progress, cancelling and recording stay outside. It does not know which engine runs a
+program, nor what becomes of the audio.
 """
 
-import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 
 from runtime_py.audio import samples_in
-from runtime_py.bundle import Bundle
-from runtime_py.engine import Program, Tensors, engine_for
+from runtime_py.engine import OpenProgram, Program, Tensors
 from runtime_py.errors import GenerationError, UsageError
-from runtime_py.manifest import Manifest
+from runtime_py.generation_spec import GenerationSpec
 from runtime_py.random import TorchRandom
-from runtime_py.sampler import pingpong, sigmas
-from runtime_py.tokenizer import Prompt, Tokenizer, load_tokenizer
+from runtime_py.request import Request
+from runtime_py.sampler import SAMPLERS
+from runtime_py.tokenizer import Prompt, Tokenizer
 from runtime_py.windows import Window, windows
-
-MAX_PROMPT_CHARACTERS = 100_000
-DEFAULT_SECONDS = 7.0
-
-OpenProgram = Callable[[str], Program]
-"""Loads the program of a stage: "conditioner", "dit" or "decoder"."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to generate. `steps` of None means the bundle's own."""
-
-    prompt: str
-    seconds: float
-    seed: int = 0
-    steps: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,67 +63,16 @@ class Generation:
         return sum(time.total for time in self.times.values()) - sum(self.times["decoder"].runs[1:])
 
 
-def default_seconds(manifest: Manifest) -> float:
-    """7 seconds, or the model's whole clip where that is shorter."""
-    return min(DEFAULT_SECONDS, manifest.seconds_limit)
-
-
-def check_request(request: Request, manifest: Manifest) -> None:
-    """Refuse what the model cannot do, before anything is loaded.
-
-    Raises:
-        UsageError: an empty or absurdly long prompt; seconds, steps or a seed out of range.
-    """
-    if not request.prompt.strip():
-        raise UsageError('the prompt is empty; say what to play, such as --prompt "warm arpeggios on house beats"')
-    if len(request.prompt) > MAX_PROMPT_CHARACTERS:
-        raise UsageError(
-            f"the prompt has {len(request.prompt)} characters; the model reads {manifest.conditioning.tokens} tokens: "
-            f"shorten it below {MAX_PROMPT_CHARACTERS} characters"
-        )
-    limit = manifest.seconds_limit
-    if not math.isfinite(request.seconds) or request.seconds <= 0:
-        raise UsageError(f"seconds is {request.seconds:g}, expected a number above 0 and up to {limit:.3f}")
-    if request.seconds > limit:
-        raise UsageError(f"seconds is {request.seconds:g}, this model makes at most {limit:.3f}; ask for less")
-    if samples_in(request.seconds, manifest.audio.sample_rate) < 1:
-        raise UsageError(f"seconds is {request.seconds:g}, less than one sample; ask for more")
-    step_sigmas(manifest, request.steps)
-    TorchRandom(request.seed)
-
-
-def encode_prompt(tokenizer: Tokenizer, request: Request, manifest: Manifest) -> Prompt:
+def encode_prompt(tokenizer: Tokenizer, request: Request, spec: GenerationSpec) -> Prompt:
     """The prompt as ids and mask; UsageError when nothing of it is left after normalisation."""
-    prompt = tokenizer.encode_prompt(request.prompt, manifest.conditioning.tokens)
+    prompt = tokenizer.encode_prompt(request.prompt, spec.conditioning.tokens)
     if prompt.tokens <= 1:  # only </s>
         raise UsageError("the prompt holds only spaces and control characters; say what to play in words")
     return prompt
 
 
-def bundle_programs(bundle: Bundle, *, threads: int | None = None) -> OpenProgram:
-    """Opens the bundle's own programs with the engine of its backend."""
-    engine = engine_for(bundle.manifest.backend)
-    engine.prepare()
-
-    def open_program(stage: str) -> Program:
-        spec = bundle.manifest.program(stage)
-        half = stage in bundle.manifest.recipe.float16
-        return engine.load(bundle.path(spec), spec, threads=threads, float16=half)
-
-    return open_program
-
-
-def kept_loaded(open_program: OpenProgram) -> OpenProgram:
-    """Opens each program once and keeps it: for those who generate again and again, and have the memory."""
-    return cache(open_program)
-
-
-def read_tokenizer(bundle: Bundle) -> Tokenizer:
-    return load_tokenizer(bundle.path(bundle.manifest.tokenizer))
-
-
 def generate(
-    manifest: Manifest,
+    spec: GenerationSpec,
     open_program: OpenProgram,
     request: Request,
     prompt: Prompt,
@@ -164,9 +95,9 @@ def generate(
         conditioned = condition(open_program, request, prompt)
         yield conditioned
         conditioning = conditioned.tensors
-    latent = yield from denoise(manifest, open_program, request, conditioning)
-    samples = samples_in(request.seconds, manifest.audio.sample_rate)
-    yield from decode(manifest, open_program, latent, samples, window=window)
+    latent = yield from denoise(spec, open_program, request, conditioning)
+    samples = samples_in(request.seconds, spec.audio.sample_rate)
+    yield from decode(spec, open_program, latent, samples, window=window)
 
 
 def condition(open_program: OpenProgram, request: Request, prompt: Prompt) -> Event:
@@ -177,38 +108,59 @@ def condition(open_program: OpenProgram, request: Request, prompt: Prompt) -> Ev
 
 
 def denoise(
-    manifest: Manifest, open_program: OpenProgram, request: Request, conditioning: Tensors
+    spec: GenerationSpec, open_program: OpenProgram, request: Request, conditioning: Tensors
 ) -> Generator[Event, None, np.ndarray]:
     """The dit's steps from noise, one event each; returns the clean latent [1, channels, length]."""
-    schedule = step_sigmas(manifest, request.steps)
+    schedule = spec.sampler.schedule(request.steps)
+    noise = latent_noise(spec, request.seed)
+    return (yield from steps_from(spec, open_program, next(noise), noise, schedule, conditioning))
+
+
+def steps_from(
+    spec: GenerationSpec,
+    open_program: OpenProgram,
+    latent: np.ndarray,
+    noise: Iterator[np.ndarray],
+    schedule: np.ndarray,
+    conditioning: Tensors,
+) -> Generator[Event, None, np.ndarray]:
+    """The dit's steps from `latent` [1, channels, length] along `schedule`; `noise` is what the sampler draws."""
     dit = Stage("dit", open_program, count=len(schedule) - 1)
 
     def velocity(latent: np.ndarray, sigma: np.float32) -> np.ndarray:
         return dit.run(latent=latent, sigma=np.array([sigma], np.float32), **conditioning)["velocity"]
 
-    for step in pingpong(velocity, latent_noise(manifest, request.seed), schedule):
+    for step in SAMPLERS[spec.sampler.kind].steps(velocity, latent, noise, schedule):
         yield dit.event({"latent": step.latent, "velocity": step.velocity, "clean": step.clean})
     return step.clean
 
 
 def decode(
-    manifest: Manifest, open_program: OpenProgram, latent: np.ndarray, samples: int, *, window: int | None = None
+    spec: GenerationSpec, open_program: OpenProgram, latent: np.ndarray, samples: int, *, window: int | None = None
 ) -> Iterator[Event]:
     """The first `samples` of the sound of `latent` [1, channels, length], in pieces [audio channels, samples].
 
     Raises:
         GenerationError: the program failed or returned NaN.
     """
-    hop, width, todo = manifest.latent.hop, window or manifest.window, _windows(manifest, samples, window)
+    hop, width, todo = spec.latent.hop, window or spec.window, _windows(spec, samples, window)
     decoder = Stage("decoder", open_program, count=len(todo))
     for part in todo:
-        heard = np.ascontiguousarray(latent[..., part.start : part.start + width])
-        audio = decoder.run(latent=heard)["audio"][0]
+        seen = np.ascontiguousarray(latent[..., part.start : part.start + width])
+        audio = decoder.run(latent=seen)["audio"][0]
         begin, end = ((moment - part.start) * hop for moment in (part.first, part.end))
         piece = audio[:, begin:end][:, : samples - part.first * hop].copy()
         if not np.isfinite(piece).all():
             raise GenerationError("the decoder returned NaN or infinity; run `edge-export verify` on the bundle")
         yield decoder.event({"audio": piece})
+
+
+def by_stage(events: Iterable[Event]) -> dict[str, list[Event]]:
+    """The events of each stage, in order."""
+    found: dict[str, list[Event]] = {}
+    for event in events:
+        found.setdefault(event.stage, []).append(event)
+    return found
 
 
 def joined(pieces: Iterable[Event]) -> np.ndarray:
@@ -233,10 +185,12 @@ def collect(events: Iterable[Event]) -> Generation:
     return Generation(audio=joined(decoded), conditioning=conditioning, times=times)
 
 
-def pieces(manifest: Manifest, request: Request, *, window: int | None = None, conditioned: bool = False) -> list[str]:
+def pieces(
+    spec: GenerationSpec, request: Request, *, window: int | None = None, conditioned: bool = False
+) -> list[str]:
     """What `generate` will do, one name for each of its events; `conditioned` when it is given the conditioning."""
-    steps = len(step_sigmas(manifest, request.steps)) - 1
-    todo = len(_windows(manifest, samples_in(request.seconds, manifest.audio.sample_rate), window))
+    steps = len(spec.sampler.schedule(request.steps)) - 1
+    todo = len(_windows(spec, samples_in(request.seconds, spec.audio.sample_rate), window))
     return [
         *([] if conditioned else ["conditioner"]),
         *(f"dit, step {step} of {steps}" for step in range(1, steps + 1)),
@@ -244,25 +198,17 @@ def pieces(manifest: Manifest, request: Request, *, window: int | None = None, c
     ]
 
 
-def _windows(manifest: Manifest, samples: int, window: int | None) -> list[Window]:
+def _windows(spec: GenerationSpec, samples: int, window: int | None) -> list[Window]:
     """The windows of the latent that the first `samples` are decoded in."""
-    latent = manifest.latent
-    return list(windows(latent.length, window or manifest.window, latent.margin, needed=-(-samples // latent.hop)))
+    latent = spec.latent
+    return list(windows(latent.length, window or spec.window, latent.margin, needed=-(-samples // latent.hop)))
 
 
-def step_sigmas(manifest: Manifest, steps: int | None) -> np.ndarray:
-    """The sigmas recorded in the bundle, or those of another number of steps on the same logSNR range."""
-    if steps is None or steps == manifest.sampler.steps:
-        return np.array(manifest.sampler.sigmas, np.float32)
-    low, high = manifest.sampler.logsnr
-    return sigmas(steps, (low, high))
-
-
-def latent_noise(manifest: Manifest, seed: int) -> Iterator[np.ndarray]:
+def latent_noise(spec: GenerationSpec, seed: int) -> Iterator[np.ndarray]:
     """Draws of [1, channels, length], in the order torch.randn would make them from `seed`."""
     random = TorchRandom(seed)
     while True:
-        yield random.randn(1, *manifest.latent.shape)
+        yield random.randn(1, *spec.latent.shape)
 
 
 class Stage:

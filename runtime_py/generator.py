@@ -1,0 +1,240 @@
+"""A bundle opened: prompts in, audio out. The Python API for applications and notebooks.
+
+    from runtime_py import load
+    clip = load("bundle").generate("rain on a tin roof", seconds=5, seed=1)
+    clip.save("rain.wav")
+
+It knows no command line, screen or loudspeaker.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from runtime_py.audio import WavReport, write_wav
+from runtime_py.bundle import Bundle, open_bundle, read_tokenizer
+from runtime_py.engine import OpenProgram, Program, Tensors, bundle_programs
+from runtime_py.errors import GenerationError, UsageError
+from runtime_py.generation_spec import GenerationSpec
+from runtime_py.loop import Event, Generation, StageTime, collect, encode_prompt, generate, pieces
+from runtime_py.request import Request, check_request, default_seconds
+from runtime_py.text import printable
+from runtime_py.tokenizer import Prompt
+
+Progress = Callable[[Event, int, int], None]
+"""Called after each piece of work with its event, how many pieces are done, and how many there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A sound and how it came about: audio float32 [channels, samples], full scale -1..1, at `sample_rate` Hz."""
+
+    audio: np.ndarray = field(repr=False)
+    sample_rate: int
+    request: Request
+    generation: Generation = field(repr=False)
+
+    @property
+    def seconds(self) -> float:
+        return self.audio.shape[1] / self.sample_rate
+
+    @property
+    def times(self) -> dict[str, StageTime]:
+        """Seconds of each stage: loading its program, and each run of it."""
+        return self.generation.times
+
+    def save(self, path: str | os.PathLike[str], *, float32: bool = False) -> WavReport:
+        """Write a WAV of 16-bit samples, or of 32-bit floats; an existing file is replaced at once and whole.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        return write_wav(path, self.audio, self.sample_rate, float32=float32)
+
+
+class Generator:
+    """A bundle ready to play. Threads may share one: their programs' runs take turns.
+
+    Programs stay loaded until `close`, unless `keep_loaded` is false: then each is loaded when its turn comes and let
+    go when it is done, which takes longer and needs the memory of the largest alone.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        open_program: OpenProgram,
+        *,
+        keep_loaded: bool = True,
+        window: int | None = None,
+        open_seconds: float = 0.0,
+    ) -> None:
+        """`open_program` gives the programs: the bundle's own, or others of the same interfaces.
+
+        window: latents to decode at a time, where the programs' decoder takes others than the bundle's.
+        """
+        self.bundle, self.open_seconds = bundle, open_seconds
+        self._window, self._keep_loaded = window, keep_loaded
+        self._tokenizer = read_tokenizer(bundle)
+        self._programs: OpenProgram | None = open_program
+        self._loaded: dict[str, Program] = {}
+        self._turn = threading.RLock()
+        self._conditioned: tuple[str, float, Tensors] | None = None
+
+    @property
+    def spec(self) -> GenerationSpec:
+        return self.bundle.manifest.generation
+
+    def request(self, prompt: str, *, seconds: float | None = None, seed: int = 0, steps: int | None = None) -> Request:
+        """A request that this model can play: by default of 7 seconds, or of its whole clip where that is shorter.
+
+        Raises:
+            UsageError: an empty or absurdly long prompt; seconds, steps or a seed out of range.
+        """
+        seconds = default_seconds(self.spec) if seconds is None else seconds
+        request = Request(prompt=prompt, seconds=seconds, seed=seed, steps=steps)
+        self.encode(request)
+        return request.resolved(self.spec)
+
+    def encode(self, request: Request) -> Prompt:
+        """The request's prompt as the model reads it; UsageError for a request out of range."""
+        check_request(request, self.spec)
+        return encode_prompt(self._tokenizer, request, self.spec)
+
+    def pieces(self, request: Request) -> list[str]:
+        """What `events` will do, one name for each event to come."""
+        conditioned = self._conditioning(request) is not None
+        return pieces(self.spec, request, window=self._window, conditioned=conditioned)
+
+    def events(self, request: Request) -> Iterator[Event]:
+        """Play `request`: an event after each piece of work. Those of the decoder hold "audio", the next samples.
+
+        Nothing happens before the first event is asked for; closing the iterator ends the generation. The
+        conditioning of the last prompt and seconds is kept, so that another seed of them begins with the dit.
+
+        Raises:
+            UsageError: a request out of range.
+            GenerationError: a program failed or returned NaN, or this generator was closed.
+        """
+        prompt = self.encode(request)
+        self._opened()
+        kept = self._conditioning(request)
+        events = generate(self.spec, self._open, request, prompt, conditioning=kept, window=self._window)
+        return self._remembering(request, events)
+
+    def generate(
+        self,
+        prompt: str | Request,
+        *,
+        seconds: float | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        progress: Progress | None = None,
+    ) -> Clip:
+        """Play a prompt, or a whole request, to its end.
+
+        Raises:
+            UsageError, GenerationError: as `events` does.
+        """
+        if isinstance(prompt, str):
+            request = self.request(prompt, seconds=seconds, seed=seed, steps=steps)
+        elif (seconds, seed, steps) == (None, 0, None):
+            request = prompt
+        else:
+            raise UsageError("seconds, seed and steps are part of the request; give them there")
+        total = len(self.pieces(request))
+        return self.clip(request, _reported(self.events(request), progress, total))
+
+    def clip(self, request: Request, events: Iterator[Event]) -> Clip:
+        """Run `events` of `request` to their end, and keep what comes of them."""
+        made = collect(events)
+        sample_rate = self.spec.audio.sample_rate
+        return Clip(audio=made.audio, sample_rate=sample_rate, request=request.resolved(self.spec), generation=made)
+
+    def close(self) -> None:
+        """Let the programs go. A generation under way ends with GenerationError at its next piece of work."""
+        with self._turn:
+            self._programs, self._conditioned = None, None
+            self._loaded.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        manifest = self.bundle.manifest
+        what = f"{manifest.model.name}, {manifest.backend}, {manifest.recipe.name}"
+        return f"<Generator of {self.bundle.folder} ({printable(what)}{', closed' * (self._programs is None)})>"
+
+    def _opened(self) -> OpenProgram:
+        if self._programs is None:
+            raise GenerationError(f"the generator of {self.bundle.folder} is closed; load the bundle again")
+        return self._programs
+
+    def _open(self, role: str) -> Program:
+        """A program that waits for its turn."""
+        with self._turn:
+            program = self._loaded.get(role) or self._opened()(role)
+            if self._keep_loaded:
+                self._loaded[role] = program
+        return _InTurn(program, self._turn, self._opened)
+
+    def _conditioning(self, request: Request) -> Tensors | None:
+        kept = self._conditioned
+        return kept[2] if kept is not None and kept[:2] == (request.prompt, request.seconds) else None
+
+    def _remembering(self, request: Request, events: Iterator[Event]) -> Iterator[Event]:
+        for event in events:
+            if event.stage == "conditioner":
+                self._conditioned = (request.prompt, request.seconds, event.tensors)
+            yield event
+
+
+class _InTurn:
+    """A program whose runs take turns with those of all others that share `turn`; `alive` raises when none may run."""
+
+    def __init__(self, program: Program, turn: AbstractContextManager[bool], alive: Callable[[], object]) -> None:
+        self._program, self._turn, self._alive = program, turn, alive
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
+        with self._turn:
+            self._alive()
+            return self._program.run(inputs)
+
+
+def _reported(events: Iterator[Event], progress: Progress | None, total: int) -> Iterator[Event]:
+    for done, event in enumerate(events, start=1):
+        if progress is not None:
+            progress(event, done, total)
+        yield event
+
+
+def load(
+    folder: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    keep_loaded: bool = True,
+    check: bool = False,
+) -> Generator:
+    """Open the bundle in `folder` and import its engine; programs are loaded when they are first needed.
+
+    threads: of the CPU, by default all that the engine finds. check: hash every file again, whatever is known of it.
+
+    Raises:
+        BundleError: no bundle, or one that is damaged or of another version.
+        MissingDependency: the engine of the bundle's backend is not installed.
+    """
+    begun = time.perf_counter()
+    bundle = open_bundle(folder, check=check)
+    programs = bundle_programs(bundle, threads=threads)
+    return Generator(bundle, programs, keep_loaded=keep_loaded, open_seconds=time.perf_counter() - begun)

@@ -1,0 +1,55 @@
+"""What to generate, and what a model can be asked for. It does not know how anything is computed."""
+
+import math
+from dataclasses import dataclass, replace
+
+from runtime_py.audio import samples_in
+from runtime_py.errors import UsageError
+from runtime_py.generation_spec import GenerationSpec
+from runtime_py.random import TorchRandom
+
+MAX_PROMPT_CHARACTERS = 100_000
+DEFAULT_SECONDS = 7.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One clip. `steps` of None means the bundle's own; where a request is kept, it is a number."""
+
+    prompt: str
+    seconds: float
+    seed: int = 0
+    steps: int | None = None
+
+    def resolved(self, spec: GenerationSpec) -> "Request":
+        """The same request with nothing left open, as it is kept."""
+        return replace(self, steps=spec.sampler.steps) if self.steps is None else self
+
+
+def default_seconds(spec: GenerationSpec) -> float:
+    """7 seconds, or the model's whole clip where that is shorter."""
+    return min(DEFAULT_SECONDS, spec.seconds_limit)
+
+
+def check_request(request: Request, spec: GenerationSpec) -> None:
+    """Refuse what the model cannot do, before anything is loaded.
+
+    Raises:
+        UsageError: an empty or absurdly long prompt; seconds, steps or a seed out of range.
+    """
+    if not request.prompt.strip():
+        raise UsageError('the prompt is empty; say what to play, such as --prompt "warm arpeggios on house beats"')
+    if len(request.prompt) > MAX_PROMPT_CHARACTERS:
+        raise UsageError(
+            f"the prompt has {len(request.prompt)} characters; the model reads {spec.conditioning.tokens} tokens: "
+            f"shorten it below {MAX_PROMPT_CHARACTERS} characters"
+        )
+    limit = spec.seconds_limit
+    if not math.isfinite(request.seconds) or request.seconds <= 0:
+        raise UsageError(f"seconds is {request.seconds:g}, expected a number above 0 and up to {limit:.3f}")
+    if request.seconds > limit:
+        raise UsageError(f"seconds is {request.seconds:g}, this model makes at most {limit:.3f}; ask for less")
+    if samples_in(request.seconds, spec.audio.sample_rate) < 1:
+        raise UsageError(f"seconds is {request.seconds:g}, less than one sample; ask for more")
+    spec.sampler.schedule(request.steps)
+    TorchRandom(request.seed)

@@ -1,0 +1,65 @@
+"""A request is checked against the model before any work is done, everywhere alike."""
+
+import dataclasses
+
+import pytest
+
+from runtime_py.errors import UsageError
+from runtime_py.request import MAX_PROMPT_CHARACTERS, Request, check_request, default_seconds
+from tests.runtime_py.test_manifest import SPEC
+
+REQUEST = Request(prompt="birds", seconds=0.5)
+
+
+def refused(**changes: object) -> str:
+    with pytest.raises(UsageError) as caught:
+        check_request(dataclasses.replace(REQUEST, **changes), SPEC)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 1e9, 0.75, 1e-9])
+def test_seconds_the_model_cannot_make_are_refused(seconds):
+    assert refused(seconds=seconds).startswith("seconds is")
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "\n\t", "x" * 200_000])
+def test_prompts_that_say_nothing_or_too_much_are_refused(prompt):
+    assert "prompt" in refused(prompt=prompt)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1001])
+def test_steps_out_of_range_are_refused(steps):
+    assert refused(steps=steps) == f"steps is {steps}, expected 1 to 1000; the model is made for 8"
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 32])
+def test_seeds_out_of_range_are_refused(seed):
+    assert refused(seed=seed) == f"seed is {seed}, expected 0 to 4294967295"
+
+
+def test_the_ends_of_what_is_allowed_are_fine():
+    prompt = "x" * MAX_PROMPT_CHARACTERS
+    for steps, seed in ((1, 0), (1000, 0xFFFFFFFF), (None, 0)):
+        check_request(Request(prompt=prompt, seconds=SPEC.seconds_limit, seed=seed, steps=steps), SPEC)
+    check_request(dataclasses.replace(REQUEST, seconds=0.5 / 44100 + 1e-6), SPEC)
+
+
+def test_the_limit_is_the_conditioners_where_that_is_less():
+    short = dataclasses.replace(SPEC.conditioning, seconds_max=0.25)
+    spec = dataclasses.replace(SPEC, conditioning=short)
+    assert spec.seconds_limit == default_seconds(spec) == 0.25
+    with pytest.raises(UsageError, match=r"at most 0\.250; ask for less"):
+        check_request(REQUEST, spec)
+
+
+def test_seven_seconds_unless_the_model_makes_less():
+    assert default_seconds(SPEC) == pytest.approx(32768 / 44100)
+    longer = dataclasses.replace(SPEC, latent=dataclasses.replace(SPEC.latent, shape=(64, 256)))
+    assert default_seconds(longer) == 7.0
+
+
+def test_what_is_left_open_is_the_bundles_own():
+    assert REQUEST.resolved(SPEC) == dataclasses.replace(REQUEST, steps=2)
+    given = dataclasses.replace(REQUEST, steps=5)
+    assert given.resolved(SPEC) is given
