@@ -1,4 +1,4 @@
-#include "program.h"
+#include "engine.h"
 
 #include <executorch/extension/module/module.h>
 #include <executorch/extension/tensor/tensor.h>
@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <sstream>
 
 #include "errors.h"
 
@@ -69,19 +68,12 @@ ScalarType scalar_type(const std::string& dtype) {
 }
 
 template <typename Sizes>
-std::string described(const std::string& dtype, const Sizes& sizes) {
-  std::ostringstream text;
-  text << dtype << " (";
-  for (size_t axis = 0; axis < sizes.size(); ++axis) text << (axis ? ", " : "") << sizes[axis];
-  text << ')';
-  return text.str();
+std::string form_of_sizes(const char* dtype, const Sizes& sizes) {
+  return form_of(dtype, std::vector<int64_t>(sizes.begin(), sizes.end()));
 }
 
-std::string described(const TensorSpec& spec) { return described(spec.dtype, spec.shape); }
-std::string described(const Tensor& tensor) { return described(tensor.dtype, tensor.shape); }
-
-std::string described(const executorch::runtime::Result<executorch::runtime::TensorInfo>& info) {
-  return info.ok() ? described(dtype_name(info->scalar_type()), info->sizes()) : "no tensor";
+std::string form_of_info(const executorch::runtime::Result<executorch::runtime::TensorInfo>& info) {
+  return info.ok() ? form_of_sizes(dtype_name(info->scalar_type()), info->sizes()) : "no tensor";
 }
 
 std::vector<TensorSpec> by_position(std::vector<TensorSpec> specs) {
@@ -94,56 +86,61 @@ template <typename Info>
 void check_interface(const std::string& path, const char* side, const std::vector<TensorSpec>& specs, size_t count,
                      Info info) {
   std::string expected, found;
-  for (const auto& spec : by_position(specs)) expected += described(spec) + "; ";
-  for (size_t index = 0; index < count; ++index) found += described(info(index)) + "; ";
+  for (const auto& spec : by_position(specs)) expected += form_of(spec.dtype, spec.shape) + "; ";
+  for (size_t index = 0; index < count; ++index) found += form_of_info(info(index)) + "; ";
   if (expected != found) {
     throw BundleError(path + ": its " + side + " are " + found + "the manifest says " + expected + "rebuild the bundle");
   }
 }
 
-}  // namespace
+class ExecutorchProgram : public Program {
+ public:
+  ExecutorchProgram(const std::string& path, const std::string& role, const Interface& interface);
+  Tensors run(const Tensors& inputs) override;
 
-struct Program::Loaded {
-  Module module;
-  explicit Loaded(const std::string& path) : module(path, Module::LoadMode::Mmap) {}
+ private:
+  void check_inputs(const Tensors& inputs) const;
+  Tensors outputs_of(const std::vector<EValue>& values) const;
+  std::string role_;
+  Interface interface_;
+  Module module_;
 };
 
-Program::Program(const std::filesystem::path& path, const ProgramSpec& spec)
-    : spec_(spec), loaded_(std::make_unique<Loaded>(path.string())) {
+ExecutorchProgram::ExecutorchProgram(const std::string& path, const std::string& role, const Interface& interface)
+    : role_(role), interface_(interface), module_(path, Module::LoadMode::Mmap) {
   listen();
-  Module& module = loaded_->module;
   const auto require_ok = [&](Status status) {
     if (status == Status::Ok) return;
-    throw BundleError(path.string() + " is no program for ExecuTorch (" + reason(status) +
-                      "); rebuild the bundle");
+    throw BundleError(path + " is no program for ExecuTorch (" + reason(status) + "); rebuild the bundle");
   };
-  require_ok(module.load(Verification::InternalConsistency));
-  const auto meta = module.method_meta(kMethod);
-  if (!meta.ok()) throw BundleError(path.string() + " has no method 'forward'; rebuild the bundle");
-  check_interface(path.string(), "inputs", spec.inputs, meta->num_inputs(),
+  require_ok(module_.load(Verification::InternalConsistency));
+  const auto meta = module_.method_meta(kMethod);
+  if (!meta.ok()) throw BundleError(path + " has no method 'forward'; rebuild the bundle");
+  check_interface(path, "inputs", interface.inputs, meta->num_inputs(),
                   [&](size_t index) { return meta->input_tensor_meta(index); });
-  check_interface(path.string(), "outputs", spec.outputs, meta->num_outputs(),
+  check_interface(path, "outputs", interface.outputs, meta->num_outputs(),
                   [&](size_t index) { return meta->output_tensor_meta(index); });
-  require_ok(module.load_method(kMethod));
+  require_ok(module_.load_method(kMethod));
 }
 
-Program::~Program() = default;
+void ExecutorchProgram::check_inputs(const Tensors& inputs) const {
+  for (const TensorSpec& spec : interface_.inputs) {
+    const auto found = inputs.find(spec.name);
+    const std::string is = found == inputs.end() ? "missing" : form_of(found->second.dtype, found->second.shape);
+    const std::string expected = form_of(spec.dtype, spec.shape);
+    if (is != expected) throw GenerationError(role_ + ": " + spec.name + " is " + is + ", expected " + expected);
+  }
+  if (inputs.size() == interface_.inputs.size()) return;
+  throw GenerationError(role_ + ": was given " + std::to_string(inputs.size()) + " inputs, expected " +
+                        std::to_string(interface_.inputs.size()));
+}
 
-Tensors Program::run(const Tensors& inputs) {
+Tensors ExecutorchProgram::run(const Tensors& inputs) {
+  check_inputs(inputs);
   std::vector<EValue> arranged;
   std::vector<TensorPtr> kept;
-  if (inputs.size() != spec_.inputs.size()) {
-    throw UsageError("the " + spec_.name + " takes " + std::to_string(spec_.inputs.size()) + " inputs, not " +
-                     std::to_string(inputs.size()));
-  }
-  for (const auto& spec : by_position(spec_.inputs)) {
-    const auto found = inputs.find(spec.name);
-    if (found == inputs.end()) throw UsageError("the " + spec_.name + " lacks its input '" + spec.name + "'");
-    const Tensor& tensor = found->second;
-    if (described(tensor) != described(spec)) {
-      throw UsageError("the " + spec_.name + "'s " + spec.name + " is " + described(tensor) + ", expected " +
-                       described(spec));
-    }
+  for (const TensorSpec& spec : by_position(interface_.inputs)) {
+    const Tensor& tensor = inputs.at(spec.name);
     std::vector<executorch::aten::SizesType> sizes(tensor.shape.begin(), tensor.shape.end());
     // ExecuTorch reads an input where it lies.
     kept.push_back(executorch::extension::from_blob(const_cast<uint8_t*>(tensor.bytes.data()), std::move(sizes),
@@ -151,19 +148,21 @@ Tensors Program::run(const Tensors& inputs) {
     arranged.emplace_back(*kept.back());
   }
   listen();
-  const auto made = loaded_->module.execute(kMethod, arranged);
-  if (!made.ok()) {
-    throw GenerationError("the " + spec_.name + " failed in ExecuTorch: " + reason(made.error()));
-  }
+  const auto made = module_.execute(kMethod, arranged);
+  if (!made.ok()) throw GenerationError("the " + role_ + " failed in ExecuTorch: " + reason(made.error()));
+  return outputs_of(*made);
+}
+
+Tensors ExecutorchProgram::outputs_of(const std::vector<EValue>& values) const {
   Tensors outputs;
-  for (const auto& spec : spec_.outputs) {
-    const auto& value = made->at(static_cast<size_t>(spec.position));
-    if (!value.isTensor()) throw GenerationError("the " + spec_.name + " returned no tensor for " + spec.name);
+  for (const TensorSpec& spec : interface_.outputs) {
+    const EValue& value = values.at(static_cast<size_t>(spec.position));
+    if (!value.isTensor()) throw GenerationError("the " + role_ + " returned no tensor for " + spec.name);
     const auto& tensor = value.toTensor();
-    const std::string found = described(dtype_name(tensor.scalar_type()), tensor.sizes());
-    if (found != described(spec)) {
-      throw GenerationError("the " + spec_.name + " returned " + found + " for " + spec.name + ", expected " +
-                            described(spec));
+    const std::string found = form_of_sizes(dtype_name(tensor.scalar_type()), tensor.sizes());
+    const std::string expected = form_of(spec.dtype, spec.shape);
+    if (found != expected) {
+      throw GenerationError("the " + role_ + " returned " + found + " for " + spec.name + ", expected " + expected);
     }
     const auto* data = static_cast<const uint8_t*>(tensor.const_data_ptr());
     outputs[spec.name] = Tensor{spec.dtype, spec.shape, {data, data + tensor.nbytes()}};
@@ -171,12 +170,27 @@ Tensors Program::run(const Tensors& inputs) {
   return outputs;
 }
 
+}  // namespace
+
 void set_threads(int threads) {
   listen();
   auto* pool = executorch::extension::threadpool::get_threadpool();
   if (threads > 0 && (pool == nullptr || !pool->_unsafe_reset_threadpool(static_cast<uint32_t>(threads)))) {
     throw GenerationError("this build of ExecuTorch cannot set its threads; leave --threads out");
   }
+}
+
+OpenProgram bundle_programs(const Bundle& bundle) {
+  const Manifest& manifest = bundle.manifest;
+  if (manifest.backend != "executorch") {
+    throw BundleError(bundle.folder.string() + " is a " + manifest.backend +
+                      " bundle, this runner plays executorch ones; build it with --backend executorch");
+  }
+  return [&bundle](const std::string& role) -> std::unique_ptr<Program> {
+    const Manifest& manifest = bundle.manifest;
+    const auto path = bundle.path(manifest.programs.at(role));
+    return std::make_unique<ExecutorchProgram>(path.string(), role, manifest.generation.programs.at(role));
+  };
 }
 
 int thread_count() {
