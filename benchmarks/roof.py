@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from edge_export.backends import backend_for
-from edge_export.bench_worker import noise
+from edge_export.bench.worker import noise
 from edge_export.bundle import program_spec
 from edge_export.checkpoint import open_checkpoint
 from edge_export.submodules import SUBMODULES, Part, Port

@@ -9,6 +9,7 @@ not what the network computes.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,8 +112,9 @@ class Checkpoint:
     def conditioner(self) -> Conditioner:
         return _load(_conditioner(self.config), self._locate(CONDITIONER))
 
-    def dit(self) -> Dit:
-        return _load(_dit(self.config), self._locate(DIT))
+    def dit(self, only: re.Pattern[str] | None = None) -> Dit:
+        """The dit; with `only`, no more of its weights are read than those whose names it finds."""
+        return _load(_dit(self.config), self._locate(DIT), only)
 
     def encoder(self) -> Encoder:
         return _load(_encoder(self.config), self._locate(ENCODER))
@@ -295,10 +297,11 @@ def _float32(file: Tensors, name: str) -> Tensor:
     return tensor
 
 
-def _load(module: AnyModule, source: Source) -> AnyModule:
-    """Fill a module made on the meta device with the checkpoint's tensors."""
-    state = {name: source.read(name, tuple(t.shape)) for name, t in module.state_dict().items()}
-    module.load_state_dict(state, strict=True, assign=True)
+def _load(module: AnyModule, source: Source, only: re.Pattern[str] | None = None) -> AnyModule:
+    """Fill a module made on the meta device with the checkpoint's tensors; what `only` leaves out stays there."""
+    wanted = {name: t for name, t in module.state_dict().items() if only is None or only.search(name)}
+    state = {name: source.read(name, tuple(t.shape)) for name, t in wanted.items()}
+    module.load_state_dict(state, strict=only is None, assign=True)
     module.requires_grad_(False)
     module.eval()
     return module

@@ -3,14 +3,14 @@
 Strict: an unknown, missing or misshapen setting is refused in one line. It knows no tensors.
 """
 
-import difflib
 import math
 import tomllib
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Literal, TypeVar
 
 from edge_export.errors import UsageError
+from runtime_py.schema import SchemaError, read_as, require
 
 HOP = 2048
 """Samples of audio for each latent: the published family's strides 2, 4, 4, 8, 8."""
@@ -20,10 +20,10 @@ RATE = 44100
 FAINTEST = 5e-4
 """Standard deviation of the white noise below which no level counts: -66 dB of full scale."""
 
-TIMES = ("logit-normal", "logsnr-uniform")
-ADVERSARIES = ("relativistic", "least-squares")
+Times = Literal["logit-normal", "logsnr-uniform"]
+Adversary = Literal["relativistic", "least-squares"]
 
-Record = TypeVar("Record")
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +72,15 @@ class NetworkSettings:
 
     def __post_init__(self) -> None:
         _positive(self, *(field.name for field in fields(self) if field.type is int))
-        if math.prod(self.strides) != HOP or any(s < 1 or s % 2 for s in self.strides):
-            raise ValueError(f"strides = {list(self.strides)}, expected even numbers that multiply to {HOP}")
+        even = math.prod(self.strides) == HOP and all(stride > 0 and stride % 2 == 0 for stride in self.strides)
+        require(even, "strides", f"is {list(self.strides)}, expected even numbers that multiply to {HOP}")
         for name in ("encoder_mults", "decoder_mults"):
             mults = getattr(self, name)
-            if len(mults) != len(self.strides) or min(mults) < 1:
-                raise ValueError(f"{name} = {list(mults)}, expected a number from 1 for each of strides")
-        if self.latents < 16:
-            raise ValueError(f"latents = {self.latents}, expected 16 or more")
-        if self.embed_dim % self.num_heads or self.embed_dim // self.num_heads < 32:
-            raise ValueError(f"num_heads = {self.num_heads} does not cut embed_dim into even heads of 32 or more")
+            fits = len(mults) == len(self.strides) and min(mults) >= 1
+            require(fits, name, f"is {list(mults)}, expected a number from 1 for each of strides")
+        require(self.latents >= 16, "latents", f"is {self.latents}, expected 16 or more")
+        cut = self.embed_dim % self.num_heads == 0 and self.embed_dim // self.num_heads >= 32
+        require(cut, "num_heads", f"is {self.num_heads}, which does not cut embed_dim into even heads of 32 or more")
 
     @property
     def samples(self) -> int:
@@ -121,8 +120,8 @@ class StageSettings:
         _positive(self, "steps", "batch", "learning_rate", "clip_norm", "log_every", "save_every")
         _within(self, 0, 1, "decay", "ema")
         _within(self, 0, 1 << 30, "warmup", "weight_decay")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas = {list(self.betas)}, expected two numbers from 0 to below 1")
+        below = all(0 <= beta < 1 for beta in self.betas)
+        require(below, "betas", f"is {list(self.betas)}, expected two numbers from 0 to below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,13 +152,13 @@ class AutoencoderSettings(StageSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _positive(self, "latents", "bands", "noise", "encoded", "adversary_channels", "adversary_learning_rate")
-        if self.encoded > self.batch:
-            raise ValueError(f"encoded = {self.encoded}, expected at most batch, {self.batch}")
+        require(self.encoded <= self.batch, "encoded", f"is {self.encoded}, expected at most batch, {self.batch}")
         _within(self, 1, 64, "purest")
         _within(self, 0, 1e6, "stft_weight", "kl_weight", "adversary_from", "adversary_weight", "feature_weight")
-        for size in (*self.fft_sizes, *self.adversary_fft_sizes):
-            if size < 16 or size & (size - 1):
-                raise ValueError(f"an FFT size is {size}, expected powers of two from 16")
+        for name in ("fft_sizes", "adversary_fft_sizes"):
+            sizes = getattr(self, name)
+            powers = bool(sizes) and all(size >= 16 and size & (size - 1) == 0 for size in sizes)
+            require(powers, name, f"is {list(sizes)}, expected powers of two from 16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +175,7 @@ class FlowSettings(StageSettings):
     prompt_dropout: float = 0.1
     short_until: int = 0
     short_latents: int = 64
-    times: str = "logit-normal"
+    times: Times = "logit-normal"
     logsnr: tuple[float, float] = (-6.0, 6.0)
 
     def __post_init__(self) -> None:
@@ -184,8 +183,6 @@ class FlowSettings(StageSettings):
         _within(self, 0, 1, "prompt_dropout")
         _within(self, 0, 1 << 30, "short_until")
         _positive(self, "short_latents")
-        if self.times not in TIMES:
-            raise ValueError(f"times = {self.times!r}, expected one of {', '.join(TIMES)}")
         _rising(self.logsnr)
 
 
@@ -198,7 +195,7 @@ class ArcSettings(StageSettings):
     layers: int
     latents: int = 0
     discriminator_learning_rate: float
-    adversary: str = "relativistic"
+    adversary: Adversary = "relativistic"
     contrastive_weight: float = 1.0
     logsnr: tuple[float, float] = (-6.0, 2.0)
 
@@ -206,8 +203,6 @@ class ArcSettings(StageSettings):
         super().__post_init__()
         _positive(self, "layers", "discriminator_learning_rate")
         _within(self, 0, 1e6, "contrastive_weight")
-        if self.adversary not in ADVERSARIES:
-            raise ValueError(f"adversary = {self.adversary!r}, expected one of {', '.join(ADVERSARIES)}")
         _rising(self.logsnr)
 
 
@@ -224,100 +219,51 @@ class Config:
 
     def __post_init__(self) -> None:
         _within(self, 0, 2**31 - 1, "seed")
-        if self.data.shortest > self.network.seconds:
-            raise ValueError(
-                f"data.shortest is {self.data.shortest} s, longer than a clip of {self.network.seconds:.2f} s"
-            )
-        if self.autoencoder.latents > self.network.latents:
-            raise ValueError(
-                f"autoencoder.latents is {self.autoencoder.latents}, more than a clip's {self.network.latents}"
-            )
-        if self.arc.latents and not 16 <= self.arc.latents <= self.network.latents:
-            raise ValueError(f"arc.latents is {self.arc.latents}, expected 0, or 16 to {self.network.latents}")
-        if self.arc.layers > self.network.depth:
-            raise ValueError(f"arc.layers is {self.arc.layers}, more than the network's depth, {self.network.depth}")
+        for name, value, most, what in (
+            ("data.shortest", self.data.shortest, self.network.seconds, "a clip's seconds"),
+            ("autoencoder.latents", self.autoencoder.latents, self.network.latents, "a clip's latents"),
+            ("arc.layers", self.arc.layers, self.network.depth, "the network's depth"),
+        ):
+            require(value <= most, name, f"is {value}, expected at most {what}, {most:g}")
+        fits = self.arc.latents == 0 or 16 <= self.arc.latents <= self.network.latents
+        require(fits, "arc.latents", f"is {self.arc.latents}, expected 0, or 16 to {self.network.latents}")
 
 
 def load_config(path: Path) -> Config:
-    """Read the TOML file at `path`.
+    """Read a run's TOML file, as `read_settings` does."""
+    return read_settings(Config, path)
+
+
+def read_settings(kind: type[Settings], path: Path) -> Settings:
+    """Read the TOML file at `path` as the dataclass `kind`; what it leaves out has its default.
 
     Raises:
         UsageError: it is missing, no TOML, or has a setting that is unknown, missing or out of range.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_as(kind, document, defaults=True)
     except FileNotFoundError:
         raise UsageError(f"no config at {path}; take one of configs/") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no valid TOML: {error}") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-    try:
-        return _record(Config, document, "")
-    except ValueError as error:
+    except SchemaError as error:
         raise UsageError(f"{path}: {error}") from error
 
 
-def _record(kind: type[Record], table: object, where: str) -> Record:
-    """`table` as the dataclass `kind`; ValueError says which setting is wrong."""
-    if not isinstance(table, dict):
-        raise ValueError(f"{where} is no table")
-    hints = get_type_hints(kind)
-    for key in table:
-        if key not in hints:
-            raise ValueError(f"unknown setting {key!r} in {_place(where)}{_meant(key, list(hints))}")
-    required = [field.name for field in fields(kind) if field.default is MISSING]  # type: ignore[arg-type]
-    missing = [name for name in required if name not in table]
-    if missing:
-        raise ValueError(f"{_place(where)} lacks {', '.join(missing)}")
-    values = {key: _value(hints[key], value, f"{where}.{key}".strip(".")) for key, value in table.items()}
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"in {_place(where)}, {error}") from error
-
-
-def _place(where: str) -> str:
-    return f"[{where}]" if where else "the file"
-
-
-def _meant(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; it may have {', '.join(known)}"
-
-
-def _value(kind: Any, value: object, where: str) -> Any:
-    if is_dataclass(kind):
-        return _record(kind, value, where)  # type: ignore[arg-type]
-    if get_origin(kind) is tuple:
-        return _tuple(get_args(kind), value, where)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise ValueError(f"{where} is {value!r}, expected {kind.__name__}")
-    return value
-
-
-def _tuple(kinds: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"{where} is {value!r}, expected a list")
-    if kinds[-1] is not Ellipsis and len(value) != len(kinds):
-        raise ValueError(f"{where} has {len(value)} entries, expected {len(kinds)}")
-    return tuple(_value(kinds[0], item, f"{where}[{index}]") for index, item in enumerate(value))
-
-
-def _positive(record: object, *names: str) -> None:
+def _positive(settings: object, *names: str) -> None:
     for name in names:
-        if not 0 < getattr(record, name) < float("inf"):
-            raise ValueError(f"{name} = {getattr(record, name)}, expected more than 0")
+        value = getattr(settings, name)
+        require(0 < value < math.inf, name, f"is {value}, expected more than 0")
 
 
-def _within(record: object, low: float, high: float, *names: str) -> None:
+def _within(settings: object, low: float, high: float, *names: str) -> None:
     for name in names:
-        if not low <= getattr(record, name) <= high:
-            raise ValueError(f"{name} = {getattr(record, name)}, expected {low} to {high}")
+        value = getattr(settings, name)
+        require(low <= value <= high, name, f"is {value}, expected {low} to {high}")
 
 
 def _rising(bounds: tuple[float, float]) -> None:
-    if not bounds[0] < bounds[1]:
-        raise ValueError(f"logsnr = {list(bounds)}, expected two numbers, the smaller first")
+    require(bounds[0] < bounds[1], "logsnr", f"is {list(bounds)}, expected two numbers, the smaller first")

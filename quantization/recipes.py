@@ -111,8 +111,6 @@ def read_recipe(path: Path) -> Recipe:
         if not text.strip():
             raise ValueError("it is empty")
         document = strict_json.parse(text)
-        if not isinstance(document, dict):
-            raise ValueError("it is no JSON object")
         json.dumps(document, ensure_ascii=False).encode()  # ValueError: half a character, which no manifest can hold
         return read_as(Recipe, document, defaults=True)
     except OSError as error:

@@ -3,6 +3,8 @@ Result: a conditioner that ends in the keys and values of all blocks, and a dit 
 Why: no step changes them. It moves the cut between two programs, so both halves are here.
 """
 
+import re
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -11,6 +13,9 @@ from edge_export.model.config import DitConfig
 from edge_export.model.dit import CrossAttention, Dit
 from edge_export.model.layers import merge_heads, split_heads
 from edge_export.rewrites.concat import concat
+
+KEYS = re.compile(r"^to_cond_embed\.|\.cross_attn\.(to_kv|k_norm)\.")
+"""Names of the dit's weights that a ConditionerToKeys takes over."""
 
 Keys = tuple[Tensor, Tensor]
 """Keys and values of all blocks, one block's heads after another's: [depth * heads, tokens, head_dim] each."""

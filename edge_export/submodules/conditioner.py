@@ -2,7 +2,7 @@
 
 from edge_export.model.config import ModelConfig
 from edge_export.rewrites.attention import attention_in_three_dimensions
-from edge_export.rewrites.cross_keys import ConditionerToKeys, keys_shape
+from edge_export.rewrites.cross_keys import KEYS, ConditionerToKeys, keys_shape
 from edge_export.rewrites.embeddings import embeddings_as_linears
 from edge_export.rewrites.gelu import gelu_by_sigmoid
 from edge_export.rewrites.layer_norm import layer_norm_as_linear
@@ -39,7 +39,7 @@ def published_outputs(config: ModelConfig) -> tuple[Port, ...]:
 
 CONDITIONER = Submodule(
     name="conditioner",
-    load=lambda checkpoint: ConditionerToKeys(checkpoint.conditioner(), checkpoint.dit()),
+    load=lambda checkpoint: ConditionerToKeys(checkpoint.conditioner(), checkpoint.dit(KEYS)),
     inputs=_inputs,
     outputs=outputs,
     rewrites=(

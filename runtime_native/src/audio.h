@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
-#include <string_view>
 
 #include "tensor.h"
 
@@ -19,6 +18,7 @@ struct WavReport {
   int64_t sample_rate = 0, channels = 0, samples = 0;
   double peak = 0;
   int64_t clipped = 0;
+  bool float32 = false;
 };
 
 // The samples of a clip of so many seconds: rounded, half to even.
@@ -30,9 +30,5 @@ std::string wav_bytes(const Tensor& audio, int64_t sample_rate, bool float32);
 
 // Write a WAV; an existing file is replaced at once and whole, or not at all. OutputError when it cannot be written.
 WavReport write_wav(const std::filesystem::path& path, const Tensor& audio, int64_t sample_rate, bool float32);
-
-// Put `data` at `path` in one move; OutputError, and nothing left, when that fails.
-// Only a plain file is replaced: never a folder, nor a device such as /dev/null.
-void replace_file(const std::filesystem::path& path, std::string_view data);
 
 }  // namespace edge

@@ -2,17 +2,19 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 
 #include "errors.h"
+#include "receipt.h"
 #include "sha256.h"
 
 namespace edge {
 namespace {
 
-void check_file(const std::filesystem::path& path, const FileSpec& spec) {
+// What the disk says of a plain file of the size that the manifest records.
+Identity checked_identity(const std::filesystem::path& path, const FileSpec& spec) {
   struct stat status {};
   if (lstat(path.c_str(), &status) != 0) {
     if (errno == ENOENT) throw BundleError(path.string() + " is missing, the manifest lists it; copy or build the bundle again");
@@ -25,9 +27,7 @@ void check_file(const std::filesystem::path& path, const FileSpec& spec) {
     throw BundleError(path.string() + " has " + std::to_string(status.st_size) + " bytes, the manifest says " +
                       std::to_string(spec.bytes) + "; copy or build it again");
   }
-  if (sha256_of(path) != spec.sha256) {
-    throw BundleError(path.string() + " was altered: its sha256 is not the manifest's; copy or build the bundle again");
-  }
+  return identity_of(status);
 }
 
 bool is_there(const std::filesystem::path& path) {
@@ -35,29 +35,40 @@ bool is_there(const std::filesystem::path& path) {
   return lstat(path.c_str(), &status) == 0;
 }
 
+void check_files(Bundle& bundle, bool trust) {
+  using std::chrono::nanoseconds, std::chrono::system_clock;
+  const int64_t begun = std::chrono::duration_cast<nanoseconds>(system_clock::now().time_since_epoch()).count();
+  const Identities known = trust ? read_receipt(bundle.folder, bundle.manifest_sha256) : Identities{};
+  Identities right;
+  bool hashed = false;
+  for (const FileSpec* spec : bundle.manifest.files()) {
+    const auto path = bundle.path(*spec);
+    if (spec == &bundle.manifest.golden && !is_there(path)) continue;
+    const Identity found = checked_identity(path, *spec);
+    const auto noted = known.find(spec->file);
+    if (noted == known.end() || noted->second != found) {
+      hashed = true;
+      bundle.hashed_bytes += spec->bytes;
+      if (sha256_of(path) != spec->sha256) {
+        throw BundleError(path.string() + " was altered: its sha256 is not the manifest's; copy or build the bundle again");
+      }
+    }
+    right[spec->file] = found;
+  }
+  if (hashed) write_receipt(bundle.folder, bundle.manifest_sha256, right, begun);
+}
+
 }  // namespace
 
-Bundle open_bundle(const std::filesystem::path& folder) {
+Bundle open_bundle(const std::filesystem::path& folder, bool check) {
   std::error_code failed;
   if (!std::filesystem::is_directory(folder, failed)) {
     throw BundleError("no bundle at " + folder.string() + ": not a folder; make one with `edge-export build`");
   }
-  Bundle bundle{folder, load_manifest(folder)};
-  for (const FileSpec* spec : bundle.manifest.files()) {
-    const bool left_out = spec == &bundle.manifest.golden && !is_there(bundle.path(*spec));
-    if (!left_out) check_file(bundle.path(*spec), *spec);
-  }
+  const std::string text = read_manifest(folder);
+  Bundle bundle{folder, parse_manifest(text), sha256(text)};
+  check_files(bundle, !check);
   return bundle;
-}
-
-void require_cpu(const TargetSpec& target, const std::vector<std::string>& found) {
-  std::string missing;
-  for (const std::string& feature : target.cpu_features) {
-    if (std::find(found.begin(), found.end(), feature) == found.end()) missing += " " + feature;
-  }
-  if (!missing.empty()) {
-    throw DeviceError("this CPU lacks what target " + target.name + " needs:" + missing + "; build for another target");
-  }
 }
 
 }  // namespace edge

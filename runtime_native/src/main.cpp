@@ -1,16 +1,19 @@
 // The command line: parses, calls, prints. The only place that prints, and the only place that exits.
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdio>
-#include <iostream>
+#include <optional>
 
 #include "audio.h"
-#include "bundle.h"
-#include "device.h"
+#include "engine.h"
 #include "errors.h"
-#include "generate.h"
+#include "files.h"
+#include "generator.h"
+#include "golden.h"
+#include "machine.h"
 #include "record.h"
-#include "safetensors.h"
+#include "replay.h"
 
 namespace edge {
 namespace {
@@ -18,9 +21,9 @@ namespace {
 struct Options {
   std::string bundle, prompt, out, record, dump, label;
   double seconds = 0;
-  uint64_t seed = 0;
-  int steps = 0, threads = 0;
-  bool golden = false, float32 = false;
+  int64_t seed = 0, steps = 0;
+  int threads = 0;
+  bool golden = false, float32 = false, check = false, force = false;
 };
 
 constexpr int kMostThreads = 256;
@@ -46,6 +49,8 @@ void describe(CLI::App& app, Options& options) {
   app.add_option("--record", options.record, "Also write what `edge-export compare` reads")->type_name("FILE");
   app.add_option("--dump", options.dump, "Also write every tensor as .npy")->type_name("DIR");
   app.add_flag("--golden", options.golden, "Replay the bundle's golden vectors: every stage gets the reference's inputs");
+  app.add_flag("--check", options.check, "Hash every file of the bundle again, whatever is known of it");
+  app.add_flag("--force", options.force, "Begin even where the system says that there is too little memory");
   app.add_option("--label", options.label, "What to call this device in the record")->type_name("TEXT");
   app.footer("Example: edge-run --bundle bundle --prompt \"warm arpeggios on house beats\" --seconds 7 --out x.wav");
 }
@@ -62,34 +67,54 @@ void check(const CLI::App& app, const Options& options) {
     throw UsageError("nothing to write: give --out x.wav, --record run.json or --dump DIR");
   }
   if (!options.out.empty() && options.out == options.record) throw UsageError("--out and --record are one file; name two");
-  if (given(app, "--steps") && options.steps < 1) {
-    throw UsageError("steps is " + std::to_string(options.steps) + ", expected 1 to 1000; the model is made for 8");
-  }
   if (given(app, "--threads") && (options.threads < 1 || options.threads > kMostThreads)) {
     throw UsageError("threads is " + std::to_string(options.threads) + ", expected 1 to " + std::to_string(kMostThreads));
   }
 }
 
-Request request_of(const CLI::App& app, const Options& options, const Manifest& manifest) {
-  if (options.golden) return golden_request(manifest);
-  const double seconds = given(app, "--seconds") ? options.seconds : default_seconds(manifest);
-  return Request{options.prompt, seconds, options.seed, options.steps};
+Request request_of(const CLI::App& app, const Options& options, const GenerationSpec& spec) {
+  Request request{options.prompt, default_seconds(spec), options.seed, std::nullopt};
+  if (given(app, "--seconds")) request.seconds = options.seconds;
+  if (given(app, "--steps")) request.steps = options.steps;
+  return request;
 }
 
-Heard progress(const Manifest& manifest, const Request& request, bool golden) {
-  const double whole = static_cast<double>(manifest.latent.samples()) / static_cast<double>(manifest.audio.sample_rate);
-  return [done = 0, total = pieces(manifest, request, golden ? whole : request.seconds)](const Event& event) mutable {
-    std::fprintf(stderr, "[%d/%d] %s %d of %d: %.2f s\n", ++done, total, event.stage.c_str(), event.index, event.count,
-                 event.load + event.run);
+// An Arm CPU that lacks what the target needs is refused; one of another kind is not held to Arm's names.
+void require_cpu(const TargetSpec& target, const Machine& machine) {
+  std::string missing;
+  for (const std::string& feature : target.cpu_features) {
+    const auto& found = machine.cpu_features;
+    if (std::find(found.begin(), found.end(), feature) == found.end()) missing += (missing.empty() ? "" : ", ") + feature;
+  }
+  if (machine.is_arm() && !missing.empty()) {
+    throw DeviceError("this CPU lacks what target " + target.name + " needs: " + missing + "; build for another target");
+  }
+}
+
+// Keeps every event, and says that it is done.
+OnEvent reporting(Recorder& recorder, int64_t total) {
+  return [&recorder, total, done = int64_t{0}](Event event) mutable {
+    std::fprintf(stderr, "[%lld/%lld] %s %lld of %lld: %.2f s\n", static_cast<long long>(++done),
+                 static_cast<long long>(total), event.stage.c_str(), static_cast<long long>(event.index),
+                 static_cast<long long>(event.count), event.load + event.run);
+    recorder.add(std::move(event));
   };
 }
 
-Generation made_of(const Bundle& bundle, const Request& request, bool golden) {
-  const Heard heard = progress(bundle.manifest, request, golden);
-  if (golden) return replay(bundle, read_golden(bundle), heard);
-  const Tokenizer tokenizer = load_tokenizer(bundle.path(bundle.manifest.tokenizer));
-  const Prompt prompt = encode_prompt(tokenizer, request, bundle.manifest);
-  return generate(bundle, request, prompt, heard);
+// Play, and return the tensors of the run by the names of the golden vectors.
+Tensors played(const Generator& generator, const OpenProgram& open_program, const RunInfo& run, Recorder& recorder) {
+  const GenerationSpec& spec = generator.spec();
+  const Request& request = run.request;
+  const OpenProgram programs = Recorder::watched(open_program);
+  const int64_t steps = *request.resolved(spec).steps;
+  if (run.golden) {
+    Tensors tensors = read_golden(generator.bundle());
+    generator.prove(programs, tensors, reporting(recorder, event_count(spec, steps, spec.latent.samples())));
+    return replayed(std::move(tensors), recorder.events());
+  }
+  const int64_t samples = samples_in(request.seconds, spec.audio.sample_rate);
+  generator.generate(programs, request, reporting(recorder, event_count(spec, steps, samples)));
+  return tensors_of(spec, request, generator.encode(request), recorder.events());
 }
 
 void check_outputs(const Options& options) {
@@ -102,36 +127,44 @@ void check_outputs(const Options& options) {
   }
 }
 
+std::optional<WavReport> write_outputs(const Options& options, const Bundle& bundle, const RunInfo& run,
+                                       const Recorder& recorder, const Tensors& tensors) {
+  std::optional<WavReport> wav;
+  const int64_t sample_rate = bundle.manifest.generation.audio.sample_rate;
+  if (!options.out.empty()) wav = write_wav(options.out, tensors.at("audio"), sample_rate, options.float32);
+  if (!options.dump.empty()) dump_tensors(options.dump, tensors);
+  if (!options.record.empty()) replace_file(options.record, dump_record(bundle, run, recorder, tensors, wav));
+  return wav;
+}
+
 void play(const CLI::App& app, const Options& options) {
   check(app, options);
   check_outputs(options);
-  const Bundle bundle = open_bundle(options.bundle);
-  if (bundle.manifest.backend != "executorch") {
-    throw BundleError(options.bundle + " is a " + bundle.manifest.backend + " bundle, this runner plays executorch ones; build it with --backend executorch");
-  }
-  Run run;
-  run.request = request_of(app, options, bundle.manifest);
-  check_request(run.request, bundle.manifest);
+  const Generator generator(options.bundle, options.check);
+  const Manifest& manifest = generator.bundle().manifest;
+  const OpenProgram programs = bundle_programs(generator.bundle());
+  RunInfo run;
+  run.request = options.golden ? manifest.golden.request : request_of(app, options, manifest.generation);
+  check_request(run.request, manifest.generation);
   run.golden = options.golden;
   run.label = options.label;
-  run.float32 = options.float32;
-  run.device = this_device();
-  if (run.device.is_arm()) require_cpu(bundle.manifest.target, run.device.cpu_features);
+  run.open_seconds = generator.open_seconds();
+  run.machine = this_machine();
+  require_cpu(manifest.target, run.machine);
+  if (!options.force) require_memory(generator.estimate(run.request), memory_available());
   set_threads(options.threads);
   run.threads = thread_count();
-  run.made = made_of(bundle, run.request, options.golden);
-  if (!options.out.empty()) {
-    run.wav = write_wav(options.out, run.made.audio(), bundle.manifest.audio.sample_rate, options.float32);
-  }
-  if (!options.dump.empty()) dump_tensors(options.dump, run.made.tensors);
-  if (!options.record.empty()) replace_file(options.record, dump_record(bundle, run));
-  if (run.wav && run.wav->clipped > 0) {
+  Recorder recorder;
+  const Tensors tensors = played(generator, programs, run, recorder);
+  const auto wav = write_outputs(options, generator.bundle(), run, recorder, tensors);
+  if (wav && wav->clipped > 0) {
     std::fprintf(stderr, "edge-run: note: %lld samples beyond full scale were clipped (peak %.2f); --float keeps them\n",
-                 static_cast<long long>(run.wav->clipped), run.wav->peak);
+                 static_cast<long long>(wav->clipped), wav->peak);
   }
-  const double length = static_cast<double>(run.made.audio().shape[1]) / static_cast<double>(bundle.manifest.audio.sample_rate);
-  std::printf("Played %.3f s, first audio after %.2f s%s%s\n", length, run.made.first_audio(),
-              options.out.empty() ? "" : "; wrote ", options.out.c_str());
+  const double sample_rate = static_cast<double>(manifest.generation.audio.sample_rate);
+  std::printf("Played %.3f s, opened in %.2f s, first audio after %.2f s%s%s\n",
+              static_cast<double>(tensors.at("audio").shape[1]) / sample_rate, generator.open_seconds(),
+              first_audio(recorder.events()), options.out.empty() ? "" : "; wrote ", options.out.c_str());
 }
 
 }  // namespace
@@ -144,8 +177,8 @@ int main(int count, char** arguments) {
   try {
     app.parse(count, arguments);
     edge::play(app, options);
-  } catch (const CLI::Success& asked) {  // --help, --version
-    return app.exit(asked);
+  } catch (const CLI::Success& success) {  // --help, --version
+    return app.exit(success);
   } catch (const CLI::ParseError& error) {
     edge::fail(std::string(error.what()) + "; see edge-run --help", edge::UsageError::kExitCode);
   } catch (const edge::Error& error) {

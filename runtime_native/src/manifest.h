@@ -9,17 +9,12 @@
 #include <string>
 #include <vector>
 
+#include "generation_spec.h"
+#include "request.h"
+
 namespace edge {
 
-constexpr int64_t kSchemaVersion = 3;
-
-// One input or output of a program. `position` is its place in the compiled program's own order.
-struct TensorSpec {
-  std::string name;
-  int64_t position = 0;
-  std::string dtype;
-  std::vector<int64_t> shape;
-};
+constexpr int64_t kSchemaVersion = 4;
 
 // A file of the bundle: its plain name (never a path), size and hash.
 struct FileSpec {
@@ -33,10 +28,15 @@ struct GraphSpec {
   std::map<std::string, int64_t> undelegated;
 };
 
+// What a program needs beside its file, in bytes: its weights as packed for the CPU, and one run's tensors.
+struct MemorySpec {
+  int64_t packed_bytes = 0, working_bytes = 0;
+};
+
+// One compiled program. What goes into it and comes out of it is in GenerationSpec.
 struct ProgramSpec : FileSpec {
-  std::string name;
-  std::vector<TensorSpec> inputs, outputs;
   GraphSpec graph;
+  MemorySpec memory;
 };
 
 struct ModelSpec {
@@ -54,42 +54,16 @@ struct RecipeSpec {
   std::vector<RuleSpec> rules;
   std::map<std::string, double> thresholds;
   std::vector<std::string> float16;
-  bool straight = false;
-};
-
-// Ping-pong sampling: the sigmas of the default steps, and the logSNR range other step counts use.
-struct SamplerSpec {
-  std::string kind;
-  std::vector<double> sigmas, logsnr;
-  int64_t steps() const { return static_cast<int64_t>(sigmas.size()) - 1; }
-};
-
-struct AudioSpec {
-  int64_t sample_rate = 0, channels = 0;
-};
-
-// (channels, length), the samples that one latent becomes, and the margin that a cut needs on either side.
-struct LatentSpec {
-  std::vector<int64_t> shape;
-  int64_t hop = 0, margin = 0;
-  int64_t channels() const { return shape[0]; }
-  int64_t length() const { return shape[1]; }
-  int64_t samples() const { return length() * hop; }
-};
-
-struct ConditioningSpec {
-  int64_t tokens = 0;
-  double seconds_min = 0, seconds_max = 0;
+  bool as_published = false;
 };
 
 struct TokenizerSpec : FileSpec {
   std::string kind;
 };
 
+// The golden vectors and the request that made them on the fp32 reference.
 struct GoldenSpec : FileSpec {
-  std::string prompt;
-  double seconds = 0;
-  int64_t seed = 0, steps = 0;
+  Request request;
 };
 
 struct TargetSpec {
@@ -103,29 +77,22 @@ struct Manifest {
   TargetSpec target;
   std::string backend;
   RecipeSpec recipe;
-  ConditioningSpec conditioning;
-  LatentSpec latent;
-  AudioSpec audio;
-  SamplerSpec sampler;
-  std::vector<ProgramSpec> programs;
+  GenerationSpec generation;
+  std::map<std::string, ProgramSpec> programs;  // by role
   TokenizerSpec tokenizer;
+  std::vector<FileSpec> notices;
   GoldenSpec golden;
   std::map<std::string, std::string> toolchain;
 
-  // BundleError when there is none of that name.
-  const ProgramSpec& program(const std::string& name) const;
-  // The longest clip: as long as the latent, and no longer than the conditioner's range.
-  double seconds_limit() const;
-  // Latents that the decoder takes at a time.
-  int64_t window() const;
+  // The programs in the order they run, the tokenizer, the notices, the golden vectors.
   std::vector<const FileSpec*> files() const;
 };
 
-// Read FOLDER/manifest.json. BundleError when it is missing, not JSON, from another version, altered, or breaks the
-// contract; the message begins with the place in the document.
-Manifest load_manifest(const std::filesystem::path& folder);
+// The text of FOLDER/manifest.json. BundleError when it is missing or cannot be read.
+std::string read_manifest(const std::filesystem::path& folder);
 
-// The same from its JSON text.
+// A manifest from its JSON text. BundleError when it is not JSON, from another version, altered, or breaks the contract;
+// the message begins with the place in the document.
 Manifest parse_manifest(const std::string& text);
 
 }  // namespace edge

@@ -1,36 +1,24 @@
-// A program of the bundle, run by ExecuTorch: named tensors in, named tensors out.
-// It knows ExecuTorch, which no other file does, and nothing of what the tensors mean.
+// One compiled program: named tensors in, named tensors out. It knows neither engines nor what the tensors mean.
 #pragma once
 
-#include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
-#include "manifest.h"
 #include "tensor.h"
 
 namespace edge {
 
 class Program {
  public:
-  // Maps the file and readies it to run. BundleError when it is no program, or not the one that the manifest describes.
-  Program(const std::filesystem::path& path, const ProgramSpec& spec);
-  ~Program();
-  Program(const Program&) = delete;
-  Program& operator=(const Program&) = delete;
+  virtual ~Program() = default;
 
-  // Inputs by the manifest's names, all of them and no other, in its shapes and dtypes; the outputs are the caller's.
-  // GenerationError when the program fails, UsageError when the inputs are others.
-  Tensors run(const Tensors& inputs);
-
- private:
-  struct Loaded;
-  ProgramSpec spec_;
-  std::unique_ptr<Loaded> loaded_;
+  // Inputs by the names of its interface, all of them and no other, in those shapes and dtypes; the outputs are the
+  // caller's. GenerationError when the inputs are others, or the program fails. One run at a time.
+  virtual Tensors run(const Tensors& inputs) = 0;
 };
 
-// CPU threads for every program opened from now on; 0 leaves the choice to ExecuTorch.
-void set_threads(int threads);
-int thread_count();
+// Loads the program of a role: "conditioner", "dit" or "decoder".
+using OpenProgram = std::function<std::unique_ptr<Program>(const std::string& role)>;
 
 }  // namespace edge

@@ -8,7 +8,7 @@ namespace edge {
 namespace {
 
 constexpr size_t kBlock = 16, kHalf = kBlock / 2;
-constexpr uint64_t kMaxSeed = 0xFFFFFFFF;
+constexpr int64_t kMaxSeed = 0xFFFFFFFF;
 constexpr double kPi = 3.14159265358979323846;
 
 // Box and Muller (1958) on a block of 16: the first 8 give the radius, the last 8 the angle. Logarithm, sine and cosine
@@ -24,8 +24,8 @@ void box_muller(float* block) {
 
 }  // namespace
 
-TorchRandom::TorchRandom(uint64_t seed) : bits_(static_cast<uint32_t>(seed)) {
-  if (seed > kMaxSeed) throw UsageError("seed is " + std::to_string(seed) + ", expected 0 to " + std::to_string(kMaxSeed));
+TorchRandom::TorchRandom(int64_t seed) : bits_(static_cast<uint32_t>(seed)) {
+  if (seed < 0 || seed > kMaxSeed) throw UsageError("seed is " + std::to_string(seed) + ", expected 0 to " + std::to_string(kMaxSeed));
 }
 
 std::vector<float> TorchRandom::randn(size_t count) {

@@ -13,7 +13,7 @@ namespace edge {
 // sources of the formulas. Draws continue where the last one stopped. UsageError for a seed above 32 bits.
 class TorchRandom {
  public:
-  explicit TorchRandom(uint64_t seed);
+  explicit TorchRandom(int64_t seed);
 
   // `count` standard normal numbers: what torch.randn gives, to about 1e-6.
   std::vector<float> randn(size_t count);

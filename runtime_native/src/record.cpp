@@ -4,6 +4,7 @@
 
 #include "base64.h"
 #include "errors.h"
+#include "files.h"
 #include "sha256.h"
 
 namespace edge {
@@ -11,7 +12,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kRecordVersion = 1;
+constexpr int kRecordVersion = 2;
 
 std::string_view view(const std::vector<uint8_t>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -25,26 +26,39 @@ Json tensors_json(const Tensors& tensors) {
   return document;
 }
 
-Json stages_json(const std::vector<Event>& events) {
+Json stages_json(const Recorder& recorder) {
   Json list = Json::array();
-  for (const Event& event : events) {
+  for (size_t index = 0; index < recorder.events().size(); ++index) {
+    const Event& event = recorder.events()[index];
     list.push_back({{"stage", event.stage}, {"index", event.index}, {"count", event.count}, {"load", event.load},
-                    {"run", event.run}, {"peak_rss_mb", event.peak_rss_mb}});
+                    {"run", event.run}, {"peak_rss_mb", recorder.peaks_mb()[index]}});
   }
   return list;
 }
 
-Json wav_json(const Run& run) {
-  if (!run.wav) return nullptr;
-  const WavReport& wav = *run.wav;
-  return {{"sha256", sha256_of(wav.path)},
-          {"bytes", std::filesystem::file_size(wav.path)},
-          {"sample_rate", wav.sample_rate},
-          {"channels", wav.channels},
-          {"samples", wav.samples},
-          {"peak", wav.peak},
-          {"clipped", wav.clipped},
-          {"float32", run.float32}};
+Json machine_json(const Machine& machine) {
+  return {{"system", machine.system},
+          {"architecture", machine.architecture},
+          {"cpu", machine.cpu},
+          {"cpu_features", machine.cpu_features},
+          {"cores", machine.cores},
+          {"memory_bytes", machine.memory_bytes}};
+}
+
+Json request_json(const Request& request) {
+  return {{"prompt", request.prompt}, {"seconds", request.seconds}, {"seed", request.seed}, {"steps", *request.steps}};
+}
+
+Json wav_json(const std::optional<WavReport>& wav) {
+  if (!wav) return nullptr;
+  return {{"sha256", sha256_of(wav->path)},
+          {"bytes", std::filesystem::file_size(wav->path)},
+          {"sample_rate", wav->sample_rate},
+          {"channels", wav->channels},
+          {"samples", wav->samples},
+          {"peak", wav->peak},
+          {"clipped", wav->clipped},
+          {"float32", wav->float32}};
 }
 
 // NumPy's format 1.0: magic, version, the length of a Python literal padded to 64 bytes, the numbers.
@@ -65,30 +79,38 @@ std::string npy_bytes(const Tensor& tensor) {
 
 }  // namespace
 
-std::string dump_record(const Bundle& bundle, const Run& run) {
+OpenProgram Recorder::watched(OpenProgram open_program) {
+  return [open_program = std::move(open_program)](const std::string& role) {
+    forget_peak_memory();
+    return open_program(role);
+  };
+}
+
+void Recorder::add(Event event) {
+  events_.push_back(std::move(event));
+  peaks_mb_.push_back(peak_memory_mb());
+}
+
+std::string dump_record(const Bundle& bundle, const RunInfo& run, const Recorder& recorder, const Tensors& tensors,
+                        const std::optional<WavReport>& wav) {
   const Manifest& manifest = bundle.manifest;
-  const Request& request = run.request;
   Json document;
   document["record_version"] = kRecordVersion;
   document["runtime"] = {{"name", "edge-run"}, {"version", EDGE_VERSION}, {"engine", manifest.backend},
                          {"engine_version", EDGE_ENGINE_VERSION}};
-  document["bundle"] = {{"manifest_sha256", sha256_of(bundle.folder / "manifest.json")},
+  document["bundle"] = {{"manifest_sha256", bundle.manifest_sha256},
                         {"model", manifest.model.name},
                         {"backend", manifest.backend},
                         {"recipe", manifest.recipe.name}};
-  document["device"] = {{"label", run.label},
-                        {"system", run.device.system},
-                        {"machine", run.device.machine},
-                        {"cpu", run.device.cpu},
-                        {"cpu_features", run.device.cpu_features},
-                        {"cores", run.device.cores},
-                        {"threads", run.threads}};
-  document["request"] = {{"prompt", request.prompt}, {"seconds", request.seconds}, {"seed", request.seed},
-                         {"steps", run.made.tensors.at("step_latent").shape[0]}};
+  document["label"] = run.label;
+  document["machine"] = machine_json(run.machine);
+  document["threads"] = run.threads;
+  document["request"] = request_json(run.request.resolved(manifest.generation));
   document["inputs"] = run.golden ? "golden" : "own";
-  document["stages"] = stages_json(run.made.events);
-  document["tensors"] = tensors_json(run.made.tensors);
-  document["wav"] = wav_json(run);
+  document["open_seconds"] = run.open_seconds;
+  document["stages"] = stages_json(recorder);
+  document["tensors"] = tensors_json(tensors);
+  document["wav"] = wav_json(wav);
   return document.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

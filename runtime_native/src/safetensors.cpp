@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "errors.h"
+#include "files.h"
 #include "strict_json.h"
 
 namespace edge {

@@ -1,41 +1,23 @@
 #include "sha256.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <vector>
 
 #include "errors.h"
-
-#if defined(__aarch64__) && defined(__linux__)
-#include <arm_neon.h>
-#include <asm/hwcap.h>
-#include <sys/auxv.h>
-#endif
+#include "sha256_cpu.h"
 
 namespace edge {
 namespace {
 
 constexpr size_t kBlock = 64, kPiece = 1 << 20;
 
-// The first 32 bits of the fractional parts of the cube roots of the first 64 primes (section 4.2.2).
-constexpr uint32_t kRounds[64] = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
-
 using State = std::array<uint32_t, 8>;
 
 uint32_t rotated(uint32_t word, int bits) { return word >> bits | word << (32 - bits); }
 
-void compress(State& state, const uint8_t* block) {
+void compress_block(State& state, const uint8_t* block) {
   uint32_t schedule[64];
   for (int t = 0; t < 16; ++t) {
     const uint8_t* word = block + 4 * t;
@@ -48,7 +30,8 @@ void compress(State& state, const uint8_t* block) {
   }
   auto [a, b, c, d, e, f, g, h] = state;
   for (int t = 0; t < 64; ++t) {
-    const uint32_t first = h + (rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)) + ((e & f) ^ (~e & g)) + kRounds[t] + schedule[t];
+    const uint32_t first =
+        h + (rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)) + ((e & f) ^ (~e & g)) + kSha256Rounds[t] + schedule[t];
     const uint32_t second = (rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
     h = g, g = f, f = e, e = d + first, d = c, c = b, b = a, a = first + second;
   }
@@ -56,34 +39,14 @@ void compress(State& state, const uint8_t* block) {
   for (size_t index = 0; index < state.size(); ++index) state[index] += made[index];
 }
 
-#if defined(__aarch64__) && defined(__linux__)
-// The same with Armv8's SHA-2 instructions: four rounds at a time.
-__attribute__((target("+crypto"))) void compress_arm(State& state, const uint8_t* block) {
-  uint32x4_t abcd = vld1q_u32(&state[0]), efgh = vld1q_u32(&state[4]);
-  const uint32x4_t abcd_before = abcd, efgh_before = efgh;
-  uint32x4_t words[4];
-  for (int part = 0; part < 4; ++part) words[part] = vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(block + 16 * part)));
-  for (int round = 0; round < 16; ++round) {
-    const uint32x4_t added = vaddq_u32(words[round % 4], vld1q_u32(kRounds + 4 * round));
-    const uint32x4_t before = abcd;
-    abcd = vsha256hq_u32(abcd, efgh, added);
-    efgh = vsha256h2q_u32(efgh, before, added);
-    if (round < 12) {
-      uint32x4_t& next = words[round % 4];
-      next = vsha256su1q_u32(vsha256su0q_u32(next, words[(round + 1) % 4]), words[(round + 2) % 4], words[(round + 3) % 4]);
-    }
-  }
-  vst1q_u32(&state[0], vaddq_u32(abcd, abcd_before));
-  vst1q_u32(&state[4], vaddq_u32(efgh, efgh_before));
+void compress_portable(State& state, const uint8_t* data, size_t blocks) {
+  for (; blocks > 0; --blocks, data += kBlock) compress_block(state, data);
 }
-
-const auto compress_here = getauxval(AT_HWCAP) & HWCAP_SHA2 ? compress_arm : compress;
-#else
-const auto compress_here = compress;
-#endif
 
 class Sha256 {
  public:
+  explicit Sha256(const Sha256Way& way = sha256_ways().front()) : compress_(way.compress) {}
+
   void add(std::string_view data) {
     total_ += data.size();
     if (!waiting_.empty()) {
@@ -91,13 +54,11 @@ class Sha256 {
       waiting_.append(data.substr(0, taken));
       data.remove_prefix(taken);
       if (waiting_.size() < kBlock) return;
-      compress_here(state_, reinterpret_cast<const uint8_t*>(waiting_.data()));
-      waiting_.clear();
+      compress_(state_, reinterpret_cast<const uint8_t*>(waiting_.data()), 1);
     }
-    for (; data.size() >= kBlock; data.remove_prefix(kBlock)) {
-      compress_here(state_, reinterpret_cast<const uint8_t*>(data.data()));
-    }
-    waiting_.assign(data);
+    const size_t blocks = data.size() / kBlock;
+    compress_(state_, reinterpret_cast<const uint8_t*>(data.data()), blocks);
+    waiting_.assign(data.substr(blocks * kBlock));
   }
 
   std::string hex() {
@@ -115,6 +76,7 @@ class Sha256 {
   }
 
  private:
+  decltype(Sha256Way::compress) compress_;
   // The first 32 bits of the fractional parts of the square roots of the first 8 primes (section 5.3.3).
   State state_ = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   std::string waiting_;
@@ -123,8 +85,19 @@ class Sha256 {
 
 }  // namespace
 
-std::string sha256(std::string_view data) {
-  Sha256 hash;
+const std::vector<Sha256Way>& sha256_ways() {
+  static const std::vector<Sha256Way> kWays = [] {
+    std::vector<Sha256Way> ways = sha256_instructions();
+    ways.push_back({"portable", compress_portable});
+    return ways;
+  }();
+  return kWays;
+}
+
+std::string sha256(std::string_view data) { return sha256(data, sha256_ways().front()); }
+
+std::string sha256(std::string_view data, const Sha256Way& way) {
+  Sha256 hash(way);
   hash.add(data);
   return hash.hex();
 }

@@ -1,13 +1,8 @@
 #include "strict_json.h"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <set>
 #include <stdexcept>
 #include <vector>
-
-#include "errors.h"
 
 namespace edge {
 
@@ -32,22 +27,6 @@ Json parse_json(const std::string& text) {
   } catch (const Json::exception& error) {
     throw std::invalid_argument(error.what());
   }
-}
-
-std::string read_file(const std::filesystem::path& path, uintmax_t most) {
-  std::error_code failed;
-  const uintmax_t size = std::filesystem::file_size(path, failed);
-  if (failed) throw BundleError("cannot read " + path.string() + ": " + failed.message() + "; check the path and its permissions");
-  if (size > most) {
-    throw BundleError(path.string() + " has " + std::to_string(size) + " bytes, more than " + std::to_string(most >> 20) +
-                      " MiB; rebuild the bundle");
-  }
-  std::string bytes(size, '\0');
-  std::ifstream file(path, std::ios::binary);
-  if (!file || !file.read(bytes.data(), static_cast<std::streamsize>(size))) {
-    throw BundleError("cannot read " + path.string() + ": " + std::strerror(errno) + "; check the path and its permissions");
-  }
-  return bytes;
 }
 
 }  // namespace edge

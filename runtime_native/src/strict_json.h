@@ -1,7 +1,6 @@
-// JSON from a stranger: no NaN, no key twice, no nesting deep enough to exhaust the stack, files of bounded size.
+// JSON from a stranger: no NaN, no key twice, no nesting deep enough to exhaust the stack.
 #pragma once
 
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -13,8 +12,5 @@ constexpr int kMaxDepth = 64;
 
 // The document in `text`; std::invalid_argument, saying what, when it is not JSON or one of the above.
 Json parse_json(const std::string& text);
-
-// The bytes of a plain file of at most `most` bytes. BundleError when it is missing, larger, or cannot be read.
-std::string read_file(const std::filesystem::path& path, uintmax_t most);
 
 }  // namespace edge

@@ -9,6 +9,7 @@
 
 #include "base64.h"
 #include "errors.h"
+#include "files.h"
 #include "strict_json.h"
 
 namespace edge {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "errors.h"
+#include "estimate.h"
 #include "manifest.h"
 #include "refusal.h"
 #include "sha256.h"
@@ -29,12 +30,16 @@ void use(const edge::Manifest& manifest) {
   for (const edge::FileSpec* file : manifest.files()) {
     if (file->file.empty() || file->file.find('/') != std::string::npos) std::abort();
   }
-  if (manifest.sampler.steps() < 1 || manifest.latent.samples() < 1) std::abort();
-  static_cast<void>(manifest.seconds_limit());
-  const int64_t window = manifest.window(), length = manifest.latent.length();
+  const edge::GenerationSpec& spec = manifest.generation;
+  if (spec.sampler.steps() < 1 || spec.latent.samples() < 1 || spec.seconds_limit() <= 0) std::abort();
+  if (edge::estimate(manifest, manifest.golden.request).needed_bytes() < 0) std::abort();
+  for (const std::string& role : edge::kRoles) {
+    if (spec.programs.count(role) != 1 || manifest.programs.count(role) != 1) std::abort();
+  }
+  const int64_t window = spec.window(), length = spec.latent.length();
   if (length > kMostLatents) return;
   int64_t done = 0;
-  for (const edge::Window& part : edge::windows(length, window, manifest.latent.margin, length)) {
+  for (const edge::Window& part : edge::windows(length, window, spec.latent.margin, length)) {
     const bool sound = part.first == done && part.start >= 0 && part.start <= part.first && part.first < part.end &&
                        part.end <= part.start + window && part.start + window <= length;
     if (!sound) std::abort();

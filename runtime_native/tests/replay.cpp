@@ -4,9 +4,14 @@
 //   edge-replay golden FOLDER            replay every golden vector; a line for each case that fails, a count per file
 //   edge-replay tokenize TOKENIZER_FILE  a JSON string per line of standard input -> a JSON list of ids per line
 //   edge-replay manifest FILE...         `ok`, or the error, a line for each file
+//   edge-replay open FOLDER [check]      opens a bundle; how many bytes of its files were hashed
+//   edge-replay sha256 FILE...           a line for each file and way to hash: the way, the hash, megabytes in a second
+//   edge-replay features FILE            what all cores have by a text like /proc/cpuinfo, a line
+//   edge-replay memory FOLDER            the bytes available by a tree like /proc and /sys, or `unsaid`
 //
 // Exit code 0: all is well; 1: something is not; 2: called in another way.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -18,7 +23,10 @@
 
 #include "audio.h"
 #include "base64.h"
+#include "bundle.h"
 #include "errors.h"
+#include "files.h"
+#include "machine.h"
 #include "manifest.h"
 #include "random.h"
 #include "sampler.h"
@@ -32,7 +40,10 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uintmax_t kMostBytes = 64 << 20;
-constexpr char kUsage[] = "usage: edge-replay golden FOLDER | tokenize TOKENIZER_FILE | manifest FILE...";
+constexpr uintmax_t kMostHashed = uintmax_t{4} << 30;
+constexpr char kUsage[] =
+    "usage: edge-replay golden FOLDER | tokenize TOKENIZER_FILE | manifest FILE... | open FOLDER [check] | sha256 FILE... | "
+    "features FILE | memory FOLDER";
 
 // The cases of one file: how many there are, and a line for each that fails.
 class Cases {
@@ -120,7 +131,7 @@ std::string draw_problem(const std::vector<float>& made, const Json& draw, doubl
 
 void replay_noise(const fs::path&, const Json& document, Cases& cases) {
   for (const Json& item : document.at("cases")) {
-    const auto seed = item.at("seed").get<uint64_t>();
+    const auto seed = item.at("seed").get<int64_t>();
     TorchRandom source(seed);
     int index = 0;
     for (const Json& draw : item.at("draws")) {
@@ -134,9 +145,10 @@ void replay_noise(const fs::path&, const Json& document, Cases& cases) {
 
 void replay_sigmas(const fs::path&, const Json& document, Cases& cases) {
   const auto logsnr = document.at("logsnr").get<std::vector<double>>();
+  const Sampler& pingpong = *find_sampler("pingpong");
   for (const Json& item : document.at("cases")) {
     const auto steps = item.at("steps").get<int64_t>();
-    const std::vector<float> made = sigmas(steps, logsnr.at(0), logsnr.at(1));
+    const std::vector<float> made = pingpong.sigmas(steps, 1, {{"logsnr_low", logsnr.at(0)}, {"logsnr_high", logsnr.at(1)}});
     const auto wanted = item.at("sigmas").get<std::vector<double>>();
     cases.add(std::to_string(steps) + " steps", distance(made, wanted, document.at("tolerance").get<double>()));
   }
@@ -195,11 +207,14 @@ bool replay_golden(const fs::path& folder) {
   return well;
 }
 
-void tokenize(const fs::path& file) {
+using Words = std::vector<std::string>;
+
+bool tokenize(const fs::path& file) {
   const Tokenizer tokenizer = load_tokenizer(file);
   for (std::string line; std::getline(std::cin, line);) {
     std::cout << Json(tokenizer.encode(parse_json(line).get<std::string>())).dump() << "\n";
   }
+  return true;
 }
 
 bool check_manifest(const fs::path& file) {
@@ -213,16 +228,50 @@ bool check_manifest(const fs::path& file) {
   }
 }
 
-int run(const std::vector<std::string>& words) {
-  const std::string verb = words.empty() ? "" : words[0];
-  if (verb == "golden" && words.size() == 2) return replay_golden(words[1]) ? 0 : 1;
-  if (verb == "tokenize" && words.size() == 2) {
-    tokenize(words[1]);
-    return 0;
+bool open(const fs::path& folder, bool check) {
+  std::cout << open_bundle(folder, check).hashed_bytes << "\n";
+  return true;
+}
+
+bool hash(const fs::path& file) {
+  using Clock = std::chrono::steady_clock;
+  const std::string bytes = read_file(file, kMostHashed);
+  for (const Sha256Way& way : sha256_ways()) {
+    const auto begun = Clock::now();
+    const std::string made = sha256(bytes, way);
+    const double seconds = std::chrono::duration<double>(Clock::now() - begun).count();
+    std::cout << way.name << " " << made << " " << static_cast<double>(bytes.size()) / 1e6 / seconds << "\n";
   }
-  if (verb == "manifest" && words.size() >= 2) {
-    const auto refused = std::count_if(words.begin() + 1, words.end(), [](auto& file) { return !check_manifest(file); });
-    return refused == 0 ? 0 : 1;
+  if (sha256_of(file) != sha256(bytes)) throw std::runtime_error(file.string() + " hashes to another value piece by piece");
+  return true;
+}
+
+bool features(const fs::path& file) {
+  for (const std::string& name : features_of_all(read_file(file, kMostBytes))) std::cout << name << "\n";
+  return true;
+}
+
+bool memory(const fs::path& root) {
+  const auto available = memory_available(root);
+  std::cout << (available ? std::to_string(*available) : "unsaid") << "\n";
+  return true;
+}
+
+// Of each file in turn, the others too where one is bad.
+bool each(const Words& files, bool (*use)(const fs::path&)) {
+  return std::count_if(files.begin(), files.end(), [&](auto& file) { return !use(file); }) == 0;
+}
+
+int run(const Words& words) {
+  const std::string verb = words.empty() ? "" : words[0];
+  const Words rest(words.begin() + !words.empty(), words.end());
+  static const std::map<std::string, bool (*)(const fs::path&)> kOfOne = {
+      {"golden", replay_golden}, {"tokenize", tokenize}, {"features", features}, {"memory", memory}};
+  static const std::map<std::string, bool (*)(const fs::path&)> kOfMany = {{"manifest", check_manifest}, {"sha256", hash}};
+  if (const auto found = kOfOne.find(verb); found != kOfOne.end() && rest.size() == 1) return found->second(rest[0]) ? 0 : 1;
+  if (const auto found = kOfMany.find(verb); found != kOfMany.end() && !rest.empty()) return each(rest, found->second) ? 0 : 1;
+  if (verb == "open" && (rest.size() == 1 || (rest.size() == 2 && rest[1] == "check"))) {
+    return open(rest[0], rest.size() == 2) ? 0 : 1;
   }
   std::cerr << kUsage << "\n";
   return 2;

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from edge_export.checkpoint import open_checkpoint
+from edge_export.checkpoint import Source, open_checkpoint
 from edge_export.errors import CheckpointError
+from edge_export.submodules import SUBMODULES
 from tests.shared import replaced
 
 
@@ -202,3 +203,14 @@ def test_a_config_of_another_network_is_refused(folder, path, value, message):
 def test_a_config_that_is_no_json_object_is_refused(folder, text):
     (folder / "model_config.json").write_text(text, encoding="latin-1")
     assert "model_config.json" in refused(folder)
+
+
+def test_a_conditioner_reads_no_more_of_the_dit_than_it_takes_over(oracle, monkeypatch):
+    read = []
+    whole = Source.read
+    monkeypatch.setattr(Source, "read", lambda self, name, shape: read.append(name) or whole(self, name, shape))
+    conditioner = SUBMODULES["conditioner"].load(open_checkpoint(oracle))
+    assert not any(parameter.is_meta for parameter in conditioner.parameters())
+    dits = [name for name in read if name.startswith(("transformer.", "to_", "preprocess", "postprocess"))]
+    assert dits
+    assert all(name.startswith("to_cond_embed.") or ".cross_attn.to_kv" in name or ".k_norm" in name for name in dits)

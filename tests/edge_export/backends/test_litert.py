@@ -97,7 +97,7 @@ def dtypes_by_layer(path: Path, part: Part) -> dict[str, str]:
     """dtype of each layer's weights in the program at `path`; which layer is which is asked of a float one."""
     assert isinstance(part.module, Named)
     traced = litert.NamedOutputs(part).eval()
-    layers = layers_in(open_graph(litert._convert(part, traced)), traced, part.module.module)
+    layers = layers_in(open_graph(litert.convert(part, traced)), traced, part.module.module)
     scopes = weights_dtypes(open_model(path))
     return {layer.name: scopes[layer.scope] for layer in layers}
 
@@ -218,7 +218,7 @@ def test_a_convolution_too_large_for_the_quantizer_is_named():
     with torch.device("meta"):
         part = Part(name="decoder", module=Named(nn.Sequential(nn.Conv1d(2048, 1024, 7)), ()), inputs=(), outputs=())
     with pytest.raises(BuildError, match="quantizes 0: of over 32 MiB"):
-        litert._layers_to_quantize(b"", part, litert.NamedOutputs(part), recipe(Rule(**INT8)))
+        litert.layers_to_quantize(b"", part, litert.NamedOutputs(part), recipe(Rule(**INT8)))
 
 
 def test_a_layer_the_quantizer_passes_over_is_named(tmp_path, monkeypatch):
@@ -260,7 +260,7 @@ def test_ctrl_c_passes_through(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(litert, "_convert", interrupted)
+    monkeypatch.setattr(litert, "convert", interrupted)
     with pytest.raises(KeyboardInterrupt):
         litert.compile(difference(), FP32, tmp_path / "a.tflite")
 

@@ -1,0 +1,201 @@
+#include "engine.h"
+
+#include <executorch/extension/module/module.h>
+#include <executorch/extension/tensor/tensor.h>
+#include <executorch/runtime/core/exec_aten/util/scalar_type_util.h>
+#include <executorch/runtime/platform/platform.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "errors.h"
+
+// The SDK ships the library but not its header.
+namespace executorch::extension::threadpool {
+class ThreadPool {
+ public:
+  size_t get_thread_count() const;
+  bool _unsafe_reset_threadpool(uint32_t threads);
+};
+ThreadPool* get_threadpool();
+}  // namespace executorch::extension::threadpool
+
+namespace edge {
+namespace {
+
+using executorch::aten::ScalarType;
+using executorch::extension::Module;
+using executorch::extension::TensorPtr;
+using executorch::runtime::EValue;
+using Status = executorch::runtime::Error;
+using Verification = executorch::runtime::Program::Verification;
+
+constexpr char kMethod[] = "forward";
+
+// The first thing ExecuTorch complained of since the last call: said in our one line, not beside it.
+std::string complaint;
+
+void hear(et_timestamp_t, et_pal_log_level_t level, const char*, const char*, size_t, const char* message, size_t length) {
+  if (complaint.empty() && (level == kError || level == kFatal)) complaint.assign(message, length);
+}
+
+void listen() {
+  complaint.clear();
+  static const bool registered =
+      executorch::runtime::register_pal(executorch::runtime::PalImpl::create(hear, __FILE__));
+  (void)registered;
+}
+
+std::string reason(Status status) {
+  return complaint.empty() ? executorch::runtime::to_string(status) : complaint;
+}
+
+const char* dtype_name(ScalarType type) {
+  switch (type) {
+    case ScalarType::Float: return "float32";
+    case ScalarType::Half: return "float16";
+    case ScalarType::Int: return "int32";
+    case ScalarType::Long: return "int64";
+    default: return "another dtype";
+  }
+}
+
+ScalarType scalar_type(const std::string& dtype) {
+  if (dtype == "float32") return ScalarType::Float;
+  if (dtype == "float16") return ScalarType::Half;
+  if (dtype == "int32") return ScalarType::Int;
+  return ScalarType::Long;
+}
+
+template <typename Sizes>
+std::string form_of_sizes(const char* dtype, const Sizes& sizes) {
+  return form_of(dtype, std::vector<int64_t>(sizes.begin(), sizes.end()));
+}
+
+std::string form_of_info(const executorch::runtime::Result<executorch::runtime::TensorInfo>& info) {
+  return info.ok() ? form_of_sizes(dtype_name(info->scalar_type()), info->sizes()) : "no tensor";
+}
+
+std::vector<TensorSpec> by_position(std::vector<TensorSpec> specs) {
+  std::sort(specs.begin(), specs.end(), [](auto& a, auto& b) { return a.position < b.position; });
+  return specs;
+}
+
+// Hold the program's own tensors, in its order, against the manifest's.
+template <typename Info>
+void check_interface(const std::string& path, const char* side, const std::vector<TensorSpec>& specs, size_t count,
+                     Info info) {
+  std::string expected, found;
+  for (const auto& spec : by_position(specs)) expected += form_of(spec.dtype, spec.shape) + "; ";
+  for (size_t index = 0; index < count; ++index) found += form_of_info(info(index)) + "; ";
+  if (expected != found) {
+    throw BundleError(path + ": its " + side + " are " + found + "the manifest says " + expected + "rebuild the bundle");
+  }
+}
+
+class ExecutorchProgram : public Program {
+ public:
+  ExecutorchProgram(const std::string& path, const std::string& role, const Interface& interface);
+  Tensors run(const Tensors& inputs) override;
+
+ private:
+  void check_inputs(const Tensors& inputs) const;
+  Tensors outputs_of(const std::vector<EValue>& values) const;
+  std::string role_;
+  Interface interface_;
+  Module module_;
+};
+
+ExecutorchProgram::ExecutorchProgram(const std::string& path, const std::string& role, const Interface& interface)
+    : role_(role), interface_(interface), module_(path, Module::LoadMode::Mmap) {
+  listen();
+  const auto require_ok = [&](Status status) {
+    if (status == Status::Ok) return;
+    throw BundleError(path + " is no program for ExecuTorch (" + reason(status) + "); rebuild the bundle");
+  };
+  require_ok(module_.load(Verification::InternalConsistency));
+  const auto meta = module_.method_meta(kMethod);
+  if (!meta.ok()) throw BundleError(path + " has no method 'forward'; rebuild the bundle");
+  check_interface(path, "inputs", interface.inputs, meta->num_inputs(),
+                  [&](size_t index) { return meta->input_tensor_meta(index); });
+  check_interface(path, "outputs", interface.outputs, meta->num_outputs(),
+                  [&](size_t index) { return meta->output_tensor_meta(index); });
+  require_ok(module_.load_method(kMethod));
+}
+
+void ExecutorchProgram::check_inputs(const Tensors& inputs) const {
+  for (const TensorSpec& spec : interface_.inputs) {
+    const auto found = inputs.find(spec.name);
+    const std::string is = found == inputs.end() ? "missing" : form_of(found->second.dtype, found->second.shape);
+    const std::string expected = form_of(spec.dtype, spec.shape);
+    if (is != expected) throw GenerationError(role_ + ": " + spec.name + " is " + is + ", expected " + expected);
+  }
+  if (inputs.size() == interface_.inputs.size()) return;
+  throw GenerationError(role_ + ": was given " + std::to_string(inputs.size()) + " inputs, expected " +
+                        std::to_string(interface_.inputs.size()));
+}
+
+Tensors ExecutorchProgram::run(const Tensors& inputs) {
+  check_inputs(inputs);
+  std::vector<EValue> arranged;
+  std::vector<TensorPtr> kept;
+  for (const TensorSpec& spec : by_position(interface_.inputs)) {
+    const Tensor& tensor = inputs.at(spec.name);
+    std::vector<executorch::aten::SizesType> sizes(tensor.shape.begin(), tensor.shape.end());
+    // ExecuTorch reads an input where it lies.
+    kept.push_back(executorch::extension::from_blob(const_cast<uint8_t*>(tensor.bytes.data()), std::move(sizes),
+                                                    scalar_type(tensor.dtype)));
+    arranged.emplace_back(*kept.back());
+  }
+  listen();
+  const auto made = module_.execute(kMethod, arranged);
+  if (!made.ok()) throw GenerationError("the " + role_ + " failed in ExecuTorch: " + reason(made.error()));
+  return outputs_of(*made);
+}
+
+Tensors ExecutorchProgram::outputs_of(const std::vector<EValue>& values) const {
+  Tensors outputs;
+  for (const TensorSpec& spec : interface_.outputs) {
+    const EValue& value = values.at(static_cast<size_t>(spec.position));
+    if (!value.isTensor()) throw GenerationError("the " + role_ + " returned no tensor for " + spec.name);
+    const auto& tensor = value.toTensor();
+    const std::string found = form_of_sizes(dtype_name(tensor.scalar_type()), tensor.sizes());
+    const std::string expected = form_of(spec.dtype, spec.shape);
+    if (found != expected) {
+      throw GenerationError("the " + role_ + " returned " + found + " for " + spec.name + ", expected " + expected);
+    }
+    const auto* data = static_cast<const uint8_t*>(tensor.const_data_ptr());
+    outputs[spec.name] = Tensor{spec.dtype, spec.shape, {data, data + tensor.nbytes()}};
+  }
+  return outputs;
+}
+
+}  // namespace
+
+void set_threads(int threads) {
+  listen();
+  auto* pool = executorch::extension::threadpool::get_threadpool();
+  if (threads > 0 && (pool == nullptr || !pool->_unsafe_reset_threadpool(static_cast<uint32_t>(threads)))) {
+    throw GenerationError("this build of ExecuTorch cannot set its threads; leave --threads out");
+  }
+}
+
+OpenProgram bundle_programs(const Bundle& bundle) {
+  const Manifest& manifest = bundle.manifest;
+  if (manifest.backend != "executorch") {
+    throw BundleError(bundle.folder.string() + " is a " + manifest.backend +
+                      " bundle, this runner plays executorch ones; build it with --backend executorch");
+  }
+  return [&bundle](const std::string& role) -> std::unique_ptr<Program> {
+    const Manifest& manifest = bundle.manifest;
+    const auto path = bundle.path(manifest.programs.at(role));
+    return std::make_unique<ExecutorchProgram>(path.string(), role, manifest.generation.programs.at(role));
+  };
+}
+
+int thread_count() {
+  auto* pool = executorch::extension::threadpool::get_threadpool();
+  return pool == nullptr ? 1 : static_cast<int>(pool->get_thread_count());
+}
+
+}  // namespace edge

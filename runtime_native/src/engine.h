@@ -1,0 +1,17 @@
+// ExecuTorch, which no other file knows: runs the programs of a bundle. It does not know what their tensors mean.
+#pragma once
+
+#include "bundle.h"
+#include "program.h"
+
+namespace edge {
+
+// Opens the bundle's own programs; each is mapped, and held against its interface. The bundle must outlive it.
+// BundleError when the bundle is of another backend; when a file is no program, or not the one the manifest describes.
+OpenProgram bundle_programs(const Bundle& bundle);
+
+// CPU threads for every program opened from now on; 0 leaves the choice to ExecuTorch.
+void set_threads(int threads);
+int thread_count();
+
+}  // namespace edge
