@@ -27,7 +27,7 @@ struct SchemaError : std::runtime_error {
 
 void require(bool condition, const std::string& path, const std::string& problem);
 
-// 'text', as messages quote it.
+// 'text', as messages quote it: in one line, whatever is in it.
 std::string quoted(const std::string& text);
 
 // A number as messages write it: six digits at most, like printf's %g.
