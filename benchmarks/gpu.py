@@ -12,6 +12,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def measure(checkpoint: Checkpoint, device: torch.device, steps: int, rounds: in
     times: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(rounds):
         for name, network in networks.items():
-            times[name].append(clock(lambda network=network: network.play(*cond, noise), device))
+            times[name].append(clock(partial(network.play, *cond, noise), device))
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "torch": torch.__version__,

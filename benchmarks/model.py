@@ -24,7 +24,7 @@ from edge_export.checkpoint import open_checkpoint
 from edge_export.command_line import guarded
 from edge_export.errors import UsageError
 from post_training.evaluation import EvaluationRequest, check_request, evaluate, evaluation_record, the_sounds
-from post_training.evaluation_report import HEARD, plot_rows, write_report
+from post_training.evaluation_report import AUDIBLE, plot_rows, write_report
 
 PROGRAM = "python -m benchmarks.model"
 STEPS = (1, 2, 4, 8)
@@ -69,13 +69,13 @@ def check(given: argparse.Namespace) -> None:
 
 def requests(given: argparse.Namespace) -> Iterator[tuple[str, EvaluationRequest]]:
     """The parts by name: the model itself first, and its bases last, which take the longest."""
-    asked = EvaluationRequest(prompts=given.prompts, diverse=given.diverse)
-    yield MODEL, replace(asked, bundle=given.bundle, steps=STEPS, heard=HEARD, autoencoder=True)
-    yield ABLATION, replace(asked, checkpoint=given.ablation)
+    common = EvaluationRequest(prompts=given.prompts, diverse=given.diverse)
+    yield MODEL, replace(common, bundle=given.bundle, steps=STEPS, audible=AUDIBLE, autoencoder=True)
+    yield ABLATION, replace(common, checkpoint=given.ablation)
     if given.contrastive is not None:
-        yield CONTRASTIVE, replace(asked, checkpoint=given.contrastive)
+        yield CONTRASTIVE, replace(common, checkpoint=given.contrastive)
     for guidance in given.guidance:
-        base = replace(asked, base=given.base, steps=(), base_steps=tuple(given.base_steps), guidance=(guidance,))
+        base = replace(common, base=given.base, steps=(), base_steps=tuple(given.base_steps), guidance=(guidance,))
         yield f"{BASE} {guidance:g}", base
 
 
@@ -88,7 +88,7 @@ def measured(work: Path, name: str, request: EvaluationRequest) -> dict[str, Any
         if kept["of"] == of:
             return kept["record"]  # type: ignore[no-any-return]
     evaluation = evaluate(request, the_sounds(), progress(name))
-    if request.heard:
+    if request.audible:
         write_report(MODEL_PAGE, evaluation)
     record = evaluation_record(evaluation)
     path.write_text(json.dumps({"of": of, "record": record}), encoding="utf-8")
@@ -106,15 +106,15 @@ def fingerprint(request: EvaluationRequest) -> str:
 
 
 def progress(part: str) -> Callable[[str, int, int], None]:
-    """Says a line for every new piece of work."""
-    said: set[str] = set()
+    """Prints a line for every new piece of work."""
+    reported: set[str] = set()
 
-    def heard(what: str, done: int, total: int, /) -> None:
-        if what not in said:
-            said.add(what)
+    def report(what: str, done: int, total: int, /) -> None:
+        if what not in reported:
+            reported.add(what)
             print(f"{part}: {what} of {total}", flush=True)
 
-    return heard
+    return report
 
 
 if __name__ == "__main__":

@@ -15,11 +15,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.show import RESULTS, write_documents
-from edge_export.bench import BenchRequest, bench_record, machine_facts, measure
+from edge_export.bench.environment import environment
+from edge_export.bench.measure import BenchRequest, measure
+from edge_export.bench.show import bench_record
 from edge_export.progress import silent
 from runtime_py.manifest import load_manifest
 
@@ -46,8 +49,8 @@ def main() -> None:
         if name not in raw:
             print(name, file=sys.stderr, flush=True)
             raw[name] = make()
-            save({"machine": asdict(machine_facts()), "raw": raw})
-    results = {**summary(raw), "machine": asdict(machine_facts()), "raw": raw}
+            save({"machine": asdict(environment()), "raw": raw})
+    results = {**summary(raw), "machine": asdict(environment()), "raw": raw}
     save(results)
     write_documents(results)
 
@@ -56,21 +59,21 @@ def plan(work: Path, runs: int) -> dict[str, Callable[[], Record]]:
     """What to measure, by name, in order; what one makes in `work` the next ones use."""
     checkpoint = work / "checkpoint"
     todo: dict[str, Callable[[], Record]] = {
-        "new-checkpoint": lambda: command(["new-checkpoint", str(checkpoint), "--size", "published"], checkpoint)
+        "new-checkpoint": partial(command, ["new-checkpoint", str(checkpoint), "--size", "published"], checkpoint)
     }
     for backend in BACKENDS:
         for recipe in (OURS, PUBLIC):
-            todo[f"build {backend} {recipe}"] = lambda b=backend, r=recipe: build(work, checkpoint, b, r)
-            todo[f"verify {backend} {recipe}"] = lambda b=backend, r=recipe: verify(work / f"{b}-{r}")
+            todo[f"build {backend} {recipe}"] = partial(build, work, checkpoint, backend, recipe)
+            todo[f"verify {backend} {recipe}"] = partial(verify, work / f"{backend}-{recipe}")
     for backend in BACKENDS:
         ours, public = (work / f"{backend}-{recipe}" for recipe in (OURS, PUBLIC))
-        todo[f"7 s {backend}"] = lambda a=ours, b=public: compare(a, str(b), SHORT, runs, None)
-        todo[f"whole clip {backend}"] = lambda a=ours, b=public: compare(a, str(b), whole(a), runs, None)
-        todo[f"roof {backend}"] = lambda a=ours: roof(a, checkpoint)
+        todo[f"7 s {backend}"] = partial(compare_speed, ours, str(public), SHORT, runs, None)
+        todo[f"whole clip {backend}"] = partial(compare_speed, ours, str(public), None, runs, None)
+        todo[f"roof {backend}"] = partial(roof, ours, checkpoint)
     native = {recipe: work / f"executorch-{recipe}" for recipe in (OURS, PUBLIC)}
-    todo["7 s native executorch"] = lambda: play_native(native, runs)
+    todo["7 s native executorch"] = partial(play_native, native, runs)
     ours = work / f"litert-{OURS}"
-    todo["whole clip eager"] = lambda: compare(ours, "reference", whole(ours), runs, checkpoint)
+    todo["whole clip eager"] = partial(compare_speed, ours, "reference", None, runs, checkpoint)
     return todo
 
 
@@ -104,17 +107,18 @@ def command(arguments: list[str], made: Path) -> Record:
 
 def verify(bundle: Path) -> Record:
     """What `edge-export verify` says; a check that fails is a result too."""
-    said = subprocess.run(
-        [sys.executable, "-m", "edge_export", "verify", str(bundle), "--json"], cwd=ROOT, stdout=subprocess.PIPE
-    )
-    record: Record = json.loads(said.stdout)
+    verifying = [sys.executable, "-m", "edge_export", "verify", str(bundle), "--json"]
+    finished = subprocess.run(verifying, cwd=ROOT, stdout=subprocess.PIPE, check=False)
+    record: Record = json.loads(finished.stdout)
     programs = load_manifest(bundle).programs
-    record["undelegated"] = {program.name: program.graph.undelegated for program in programs}
-    record["delegates"] = {program.name: program.graph.delegates for program in programs}
+    record["undelegated"] = {role: program.graph.undelegated for role, program in programs.items()}
+    record["delegates"] = {role: program.graph.delegates for role, program in programs.items()}
     return record
 
 
-def compare(bundle: Path, against: str, seconds: float, runs: int, checkpoint: Path | None) -> Record:
+def compare_speed(bundle: Path, against: str, seconds: float | None, runs: int, checkpoint: Path | None) -> Record:
+    """Seconds of None are the whole clip's."""
+    seconds = load_manifest(bundle).generation.seconds_limit if seconds is None else seconds
     request = BenchRequest(
         bundle=bundle, against=against, seconds=seconds, threads=THREADS, runs=runs, checkpoint=checkpoint
     )
@@ -127,30 +131,26 @@ def play_native(bundles: dict[str, Path], runs: int) -> Record:
     made: Record = {recipe: {"seconds": [], "peak_rss_mb": []} for recipe in bundles}
     for _ in range(runs):
         for recipe, bundle in bundles.items():
-            said = subprocess.run(
+            finished = subprocess.run(
                 [sys.executable, "-m", "edge_export", "device", "run", str(bundle), *options],
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 check=True,
             )
-            stages = json.loads(said.stdout)["stages"]
+            stages = json.loads(finished.stdout)["stages"]
             made[recipe]["seconds"].append(sum(stage["load"] + stage["run"] for stage in stages))
             made[recipe]["peak_rss_mb"].append(max(stage["peak_rss_mb"] for stage in stages))
     return made
 
 
-def whole(bundle: Path) -> float:
-    return load_manifest(bundle).seconds_limit
-
-
 def roof(bundle: Path, checkpoint: Path) -> Record:
-    said = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-m", "benchmarks.roof", str(bundle), "--checkpoint", str(checkpoint)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         check=True,
     )
-    record: Record = json.loads(said.stdout)
+    record: Record = json.loads(finished.stdout)
     return record
 
 

@@ -14,7 +14,7 @@
       RecordError               12   no record of a run, or one of another version or bundle
     (Ctrl-C)                   130
 
-Each message is one line: what, where, what to do next. Only `edge_export.cli` prints it.
+Each message is one line: what, where, what to do next. Only `edge_export.command_line` prints it.
 """
 
 from runtime_py.errors import (

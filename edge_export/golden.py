@@ -1,4 +1,4 @@
-"""Records golden vectors (`runtime_py.golden`): one request, run on the fp32 reference through the runtime's own loop."""
+"""Records golden vectors (`runtime_py.golden`): one request, run on the fp32 reference by the runtime's own loop."""
 
 from pathlib import Path
 

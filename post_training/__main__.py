@@ -96,7 +96,7 @@ def publish(
         str | None, typer.Option(metavar="CHECKPOINT", help="What the run began with, if it was given one.")
     ] = None,
     card: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Text of the model card; told if not given.")
+        Path | None, typer.Option(metavar="FILE", help="Text of the model card; written if not given.")
     ] = None,
 ) -> None:
     """Write a run's model in the published layout, in half precision."""
@@ -107,7 +107,7 @@ def publish(
     from post_training.start import start_at
 
     if card is not None and not card.is_file():
-        raise UsageError(f"no file {card} for the model card; leave --card away to have it told")
+        raise UsageError(f"no file {card} for the model card; leave --card away to have it written")
     settings = load_config(config)
     made = runs.Run(
         folder=run,

@@ -126,5 +126,5 @@ def _features_of(analysis: Analysis, clips: Clips, start: int) -> Tensor:
     """Of the stretches in which clips from `start` on sound, [stretches, features]."""
     indices = range(start, min(start + AT_ONCE, FITTED_TO, len(clips)))
     features = analysis.features(torch.from_numpy(np.stack([clips.read(index) for index in indices])))
-    heard = [-(-round(clips.seconds[index] * RATE) // HOP) for index in indices]
-    return torch.cat([each[:length] for each, length in zip(features, heard)])
+    lengths = [-(-round(clips.seconds[index] * RATE) // HOP) for index in indices]
+    return torch.cat([each[:length] for each, length in zip(features, lengths)])

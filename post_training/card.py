@@ -72,7 +72,8 @@ def model_card(config: Config, stage: str, file: Path, ran: Mapping[str, int], s
         pieces=config.network.pieces,
         clips=config.data.clips,
         dropout=config.flow.prompt_dropout,
-        arc=_ARC.format(ablated="".join(f", {told}" for name, told in ABLATIONS.items() if name in stage)) * is_arc,
+        arc=_ARC.format(ablated="".join(f", {wording}" for name, wording in ABLATIONS.items() if name in stage))
+        * is_arc,
         stage=stage,
         start=""
         if start is None

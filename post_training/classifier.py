@@ -38,8 +38,8 @@ TRAINING_SEEDS, HELD_OUT_SEEDS = 1_000_000_000, 1_500_000_000
 """Where the judge's seeds begin: far from those that anything else is trained on."""
 
 
-class Facts(Protocol):
-    """What is true of a clip: of the sounds' facts, those that a judge reads."""
+class Attributes(Protocol):
+    """What is true of a clip: of the sounds' attributes, those that a judge reads."""
 
     @property
     def kind(self) -> str: ...
@@ -61,7 +61,7 @@ class Clip(Protocol):
     @property
     def caption(self) -> str: ...
     @property
-    def facts(self) -> Facts: ...
+    def attributes(self) -> Attributes: ...
 
 
 class Draw(Protocol):
@@ -87,7 +87,7 @@ class ClassifierConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class Example:
     """What the judge is given of a clip: levels float16 [frames, 64] in dB, its features, and what is true of it."""
 
     levels: np.ndarray
@@ -162,36 +162,37 @@ class Trained:
     confusions: tuple[tuple[str, str, int], ...]
 
 
-def levels_of(heard: Spectrum) -> np.ndarray:
+def levels_of(spectrum: Spectrum) -> np.ndarray:
     """What the judge hears: log-mel levels, float16 [frames / 2, 64], two frames averaged."""
-    levels = measures.log_mel(heard)
+    levels = measures.log_mel(spectrum)
     whole = len(levels) - len(levels) % POOLED
     return levels[:whole].reshape(-1, POOLED, BANDS).mean(axis=1).astype(np.float16)
 
 
-def hear(clip: Clip, rate: int) -> Heard:
-    heard = measures.spectrum(clip.audio, rate)
-    return Heard(levels=levels_of(heard), features=measures.features(clip.audio, heard), kind=clip.facts.kind)
+def example_of(clip: Clip, rate: int) -> Example:
+    spectrum = measures.spectrum_of(clip.audio, rate)
+    features = measures.features(clip.audio, spectrum)
+    return Example(levels=levels_of(spectrum), features=features, kind=clip.attributes.kind)
 
 
-def _draw_and_hear(seed: int, *, draw: Draw, rate: int, seconds: float, held_out: bool) -> Heard:
-    return hear(draw(seed, seconds=seconds, held_out=held_out), rate)
+def _draw_example(seed: int, *, draw: Draw, rate: int, seconds: float, held_out: bool) -> Example:
+    return example_of(draw(seed, seconds=seconds, held_out=held_out), rate)
 
 
-def hear_all(
+def draw_examples(
     draw: Draw, rate: int, seeds: range, *, seconds: float, held_out: bool, workers: int, progress: Progress, what: str
-) -> list[Heard]:
-    """Draw the clips of `seeds` in worker processes and hear each; in the order of the seeds."""
-    task = partial(_draw_and_hear, draw=draw, rate=rate, seconds=seconds, held_out=held_out)
+) -> list[Example]:
+    """What the judge is given of the clips of `seeds`, drawn in worker processes; in the order of the seeds."""
+    task = partial(_draw_example, draw=draw, rate=rate, seconds=seconds, held_out=held_out)
     made = []
-    for heard in in_workers(task, seeds, workers):
-        made.append(heard)
-        tell(progress, what, len(made), len(seeds))
+    for example in in_workers(task, seeds, workers):
+        made.append(example)
+        report_tenths(progress, what, len(made), len(seeds))
     return made
 
 
-def tell(progress: Progress, what: str, done: int, total: int) -> None:
-    """Say how far long work is, in words that change with every tenth: for those who see no bar, but lines."""
+def report_tenths(progress: Progress, what: str, done: int, total: int) -> None:
+    """Report long work in words that change with every tenth: for those who see no bar, but lines."""
     progress(f"{what}, {10 * (10 * done // total)} %", done, total)
 
 
@@ -228,18 +229,18 @@ def train_classifier(
         OutputError: the file cannot be written; what was there stays.
     """
     _check(config, kinds)
-    hearing = partial(hear_all, draw, rate, seconds=config.seconds, workers=config.workers, progress=progress)
+    drawing = partial(draw_examples, draw, rate, seconds=config.seconds, workers=config.workers, progress=progress)
     first = TRAINING_SEEDS + config.seed * config.clips
-    heard = hearing(range(first, first + config.clips), held_out=False, what="drawing clips to learn from")
+    examples = drawing(range(first, first + config.clips), held_out=False, what="drawing clips to learn from")
     held_out = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + config.held_out)
-    tested = hearing(held_out, held_out=True, what="drawing held-out clips")
-    lacking = set(kinds) - {clip.kind for clip in heard}
+    tested = drawing(held_out, held_out=True, what="drawing held-out clips")
+    lacking = set(kinds) - {clip.kind for clip in examples}
     if lacking:
         raise UsageError(f"{config.clips} clips hold none of {', '.join(sorted(lacking))}; set more clips")
     names = tuple(kinds)
-    network = _trained(heard, names, config, progress)
+    network = _trained(examples, names, config, progress)
     network.load_state_dict({name: _rounded(tensor) for name, tensor in network.state_dict().items()})
-    judge = Judge(network, names, _medians(heard, names), 0.0)
+    judge = Judge(network, names, _medians(examples, names), 0.0)
     found = judge.listen([clip.levels for clip in tested]).kinds
     accuracy = float(np.mean([kind == clip.kind for kind, clip in zip(found, tested)]))
     replace_file(path, _dumped(Judge(network, names, judge.medians, accuracy), config))
@@ -256,7 +257,7 @@ def _check(config: ClassifierConfig, kinds: Sequence[str]) -> None:
 
 
 def _trained(
-    heard: Sequence[Heard], kinds: tuple[str, ...], config: ClassifierConfig, progress: Progress
+    examples: Sequence[Example], kinds: tuple[str, ...], config: ClassifierConfig, progress: Progress
 ) -> Classifier:
     """AdamW and one cycle of the learning rate, on changed copies of the clips; in eval mode."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -264,15 +265,15 @@ def _trained(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = Classifier(len(kinds), config.width, config.embedding).to(device)
-        levels = torch.from_numpy(np.stack([clip.levels for clip in heard]))
-        labels = torch.tensor([kinds.index(clip.kind) for clip in heard])
-        batches = len(heard) // config.batch or 1
+        levels = torch.from_numpy(np.stack([clip.levels for clip in examples]))
+        labels = torch.tensor([kinds.index(clip.kind) for clip in examples])
+        batches = len(examples) // config.batch or 1
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=0.02)
         steps = batches * config.epochs
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=max(2, steps))
         for step in range(steps):
             if step % batches == 0:
-                order = torch.randperm(len(heard), generator=random)
+                order = torch.randperm(len(examples), generator=random)
             chosen = order[step % batches * config.batch :][: config.batch]
             logits, _ = network(changed(levels[chosen].float(), random).to(device))
             loss = F.cross_entropy(logits, labels[chosen].to(device), label_smoothing=0.05)
@@ -311,8 +312,8 @@ def _rounded(tensor: Tensor) -> Tensor:
     return tensor.half().to(tensor.dtype) if tensor.is_floating_point() else tensor
 
 
-def _medians(heard: Sequence[Heard], kinds: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    by_kind = {kind: [clip.features for clip in heard if clip.kind == kind] for kind in kinds}
+def _medians(examples: Sequence[Example], kinds: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    by_kind = {kind: [clip.features for clip in examples if clip.kind == kind] for kind in kinds}
     return {
         kind: {name: float(np.median([getattr(clip, name) for clip in clips])) for name in FEATURES}
         for kind, clips in by_kind.items()
@@ -331,7 +332,7 @@ def _dumped(judge: Judge, config: ClassifierConfig) -> bytes:
 
     tensors = {name: tensor.half() for name, tensor in _state(judge.network).items()}
     medians = [[judge.medians[kind][name] for name in FEATURES] for kind in judge.kinds]
-    facts = {
+    header = {
         "format": FORMAT,
         "kinds": judge.kinds,
         "features": FEATURES,
@@ -339,7 +340,7 @@ def _dumped(judge: Judge, config: ClassifierConfig) -> bytes:
         "config": asdict(config),
     }
     # Under one name: several are written in an order that changes from run to run.
-    return save({**tensors, MEDIANS: torch.tensor(medians, dtype=torch.float32)}, {"judge": json.dumps(facts)})
+    return save({**tensors, MEDIANS: torch.tensor(medians, dtype=torch.float32)}, {"judge": json.dumps(header)})
 
 
 def _state(network: Classifier) -> dict[str, Tensor]:
@@ -373,18 +374,18 @@ def load_judge(path: Path = PACKAGED) -> Judge:
 
 
 def _parsed(metadata: Mapping[str, str], tensors: dict[str, Tensor]) -> Judge:
-    facts = json.loads(metadata["judge"])
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+    header = json.loads(metadata["judge"])
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(f"its format is not {FORMAT!r}")
-    kinds, accuracy = facts["kinds"], float(facts["accuracy"])
-    if tuple(facts["features"]) != FEATURES or not all(isinstance(kind, str) for kind in kinds):
-        raise ValueError(f"its features are {facts['features']}, expected {list(FEATURES)}")
+    kinds, accuracy = header["kinds"], float(header["accuracy"])
+    if tuple(header["features"]) != FEATURES or not all(isinstance(kind, str) for kind in kinds):
+        raise ValueError(f"its features are {header['features']}, expected {list(FEATURES)}")
     medians = tensors.pop(MEDIANS)
     if medians.shape != (len(kinds), len(FEATURES)):
         raise ValueError(f"its medians are {list(medians.shape)}, expected {[len(kinds), len(FEATURES)]}")
     if not all(bool(tensor.isfinite().all()) for tensor in (medians, *tensors.values())):
         raise ValueError("it holds NaN or infinity")
-    width, embedding = (facts["config"][name] for name in ("width", "embedding"))
+    width, embedding = (header["config"][name] for name in ("width", "embedding"))
     if not (isinstance(width, int) and isinstance(embedding, int) and 1 <= width <= 256 and 2 <= embedding <= 4096):
         raise ValueError("its size is out of range")
     network = Classifier(len(kinds), width, embedding)

@@ -66,8 +66,8 @@ class Plan:
         seconds = self.seconds(index)
         drawn = draw(self.seed * SEEDS + index, seconds=seconds)
         audio = np.zeros((2, self.samples), np.int16)
-        heard = np.asarray(drawn.audio)[:, : self.samples]
-        audio[:, : heard.shape[1]] = np.round(np.clip(heard, -1, 1) * FULL_SCALE)
+        sound = np.asarray(drawn.audio)[:, : self.samples]
+        audio[:, : sound.shape[1]] = np.round(np.clip(sound, -1, 1) * FULL_SCALE)
         return audio, drawn.caption, seconds
 
 
@@ -157,8 +157,8 @@ class Clips:
 
     def _crops(self, dice: np.random.Generator, count: int, samples: int) -> np.ndarray:
         indices = dice.integers(len(self), size=count)
-        heard = [min(round(self.seconds[index] * RATE), self.plan.samples) for index in indices]
-        starts = [int(dice.integers(max(end - samples, 0) + 1)) for end in heard]
+        ends = [min(round(self.seconds[index] * RATE), self.plan.samples) for index in indices]
+        starts = [int(dice.integers(max(end - samples, 0) + 1)) for end in ends]
         return np.stack([self.read(int(index), start, samples) for index, start in zip(indices, starts)])
 
 

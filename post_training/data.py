@@ -63,7 +63,7 @@ def analyse_clips(
     for done, indices in enumerate(clips.plan.shards(), start=1):
         path = _shard_path(folder, indices.start)
         if not path.exists():
-            means = torch.cat([_analyse(analysis, clips, some, device) for some in _groups(indices)])
+            means = torch.cat([analyse(analysis, clips, some, device) for some in _groups(indices)])
             about = json.dumps({"analysis": origin, "captions": _captions(clips, indices)})
             write_whole(path, save({"means": means}, {ABOUT: about}))
         progress("latents", min(done * clips.plan.data.shard, len(clips)), len(clips))
@@ -76,7 +76,7 @@ def _groups(indices: range) -> Iterator[range]:
         yield range(start, min(start + ANALYSED_AT_ONCE, indices.stop))
 
 
-def _analyse(analysis: Analysis, clips: Clips, indices: range, device: torch.device) -> Tensor:
+def analyse(analysis: Analysis, clips: Clips, indices: range, device: torch.device) -> Tensor:
     audio = torch.from_numpy(np.stack([clips.read(index) for index in indices])).to(device)
     latent: Tensor = analysis(audio)
     return latent.to("cpu", torch.float16)

@@ -18,15 +18,26 @@ from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import CheckpointError, UsageError
 from edge_export.progress import Progress, silent
 from post_training import measures
-from post_training.classifier import PACKAGED, Clip, Draw, Facts, Judge, in_workers, levels_of, load_judge, tell
-from post_training.measures import Gaussian
-from post_training.play import Ask, AutoencoderPlayer, BundlePlayer, NetworkPlayer, Player, Way, check_rate
+from post_training.classifier import (
+    PACKAGED,
+    Attributes,
+    Clip,
+    Draw,
+    Judge,
+    in_workers,
+    levels_of,
+    load_judge,
+    report_tenths,
+)
+from post_training.measures import Gaussian, Spectrum
+from post_training.play import AutoencoderPlayer, BundlePlayer, NetworkPlayer, Player, check_rate
 from runtime_py.metrics import log_mel_distance
+from runtime_py.request import Request
 
 BUILT_IN = "built-in"
 CLIP_SECONDS = 7.43
 EVALUATION_SEEDS = 1_800_000_000
-"""Where the held-out prompts begin: none of these clips was heard in any training."""
+"""Where the held-out prompts begin: no training drew any of these clips."""
 REFERENCES = 500
 MOST_PROMPTS = 10_000
 MOST_SEEDS = 64
@@ -51,7 +62,7 @@ class EvaluationRequest:
 
     prompts: held-out prompts to play. seeds: sounds of each of the first `diverse` prompts, to compare among
     themselves. steps: of the checkpoint; none are needed where there is a base. references: real clips that the Frechet
-    distance is taken to. heard: prompts whose audio is kept. autoencoder: whether the prompts' real clips are put
+    distance is taken to. audible: prompts whose audio is kept. autoencoder: whether the prompts' real clips are put
     through encoder and decoder too.
     """
 
@@ -66,7 +77,7 @@ class EvaluationRequest:
     diverse: int = 25
     references: int = REFERENCES
     judge: Path = PACKAGED
-    heard: int = 0
+    audible: int = 0
     workers: int = 2
     autoencoder: bool = False
 
@@ -76,11 +87,11 @@ class Case:
     """A prompt, and what is true of a sound that follows it."""
 
     prompt: str
-    facts: Facts
+    attributes: Attributes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class CaptionCheck:
     """One thing the caption states: `share` it counts in ("tempo", "key", "note", "adjectives"), and if it holds."""
 
     share: str
@@ -90,11 +101,23 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What is kept of a sound once it was heard: levels for the judge, and the checks of its caption."""
+    """What is kept of a sound: levels for the judge, and the checks of its caption."""
 
     levels: np.ndarray
-    checks: tuple[Check, ...]
+    checks: tuple[CaptionCheck, ...]
     audio: np.ndarray | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingSettings:
+    """How sounds are sampled: in steps of ping-pong or, where `guidance` is given, of Euler (guidance 1 is none)."""
+
+    steps: int
+    guidance: float | None = None
+
+    def __str__(self) -> str:
+        guided = "" if self.guidance is None else f", guidance {self.guidance:g}"
+        return f"{self.steps} step{'s' * (self.steps > 1)}{guided}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,20 +125,20 @@ class Row:
     """The figures of one way to make the sounds.
 
     adherence: share of prompts whose kind the judge hears. frechet: distance to real clips. diversity: None where
-    each prompt was heard once. shares: by name, of those checks the share that holds, None where nothing is stated.
+    each prompt was played once. shares: by name, of those checks the share that holds, None where nothing is stated.
     by_kind: adherence of each kind. seconds: to make one sound, None for real ones. sounds: those kept, by prompt.
     log_mel_db, si_sdr_db: means over clips that were encoded and decoded, None for all others.
     """
 
     name: str
-    way: Way | None
+    sampling: SamplingSettings | None
     adherence: float
     frechet: float
     diversity: float | None
     shares: dict[str, float | None]
     words: dict[str, float]
     by_kind: dict[str, float]
-    heard_as: tuple[str, ...]
+    judged_as: tuple[str, ...]
     seconds: float | None = None
     log_mel_db: float | None = None
     si_sdr_db: float | None = None
@@ -123,10 +146,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        if self.way is None:
-            return self.name
-        guided = "" if self.way.guidance is None else f", guidance {self.way.guidance:g}"
-        return f"{self.name}, {self.way.steps} step{'s' * (self.way.steps > 1)}{guided}"
+        return self.name if self.sampling is None else f"{self.name}, {self.sampling}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +178,7 @@ class Entry:
 
     name: str
     player: Player
-    way: Way
+    sampling: SamplingSettings
 
 
 def the_sounds() -> Sounds:
@@ -192,7 +212,7 @@ def evaluate(request: EvaluationRequest, sounds: Sounds, progress: Progress = si
     if request.autoencoder:
         decoded = _through_autoencoder(checkpoint, request, sounds, cases, judge, reference, seconds, progress)
     real = _figures("real clips", None, cases, own, judge, reference)
-    right = [kind == case.facts.kind for kind, (case, _) in zip(opinion.kinds, others)]
+    right = [kind == case.attributes.kind for kind, (case, _) in zip(opinion.kinds, others)]
     accuracy = (real.adherence * len(cases) + sum(right)) / (len(cases) + len(others))
     judged = _judged([row for row in rows if row.name == "ARC"] or rows)
     return Evaluation(
@@ -249,14 +269,15 @@ def _judge_of(path: Path, sounds: Sounds) -> Judge:
 def _plan(request: EvaluationRequest, checkpoint: Checkpoint) -> Iterator[Entry]:
     player = NetworkPlayer(checkpoint)
     for steps in request.steps:
-        yield Entry(name="ARC", player=player, way=Way(steps=steps))
+        yield Entry(name="ARC", player=player, sampling=SamplingSettings(steps=steps))
     if request.bundle is not None:
-        yield Entry(name="bundle", player=_bundle(request.bundle, checkpoint), way=Way(steps=_judged_steps(request)))
+        sampling = SamplingSettings(steps=_judged_steps(request))
+        yield Entry(name="bundle", player=_bundle(request.bundle, checkpoint), sampling=sampling)
     if request.base is not None:
         base = NetworkPlayer(open_checkpoint(request.base))
         for guidance in request.guidance:
             for steps in request.base_steps:
-                yield Entry(name="base", player=base, way=Way(steps=steps, guidance=guidance))
+                yield Entry(name="base", player=base, sampling=SamplingSettings(steps=steps, guidance=guidance))
 
 
 def _judged_steps(request: EvaluationRequest) -> int:
@@ -265,7 +286,12 @@ def _judged_steps(request: EvaluationRequest) -> int:
 
 def _judged(rows: Sequence[Row]) -> Row:
     """The row of 8 steps, or of the most."""
-    return max(rows, key=lambda row: (row.way.steps == JUDGED_STEPS, row.way.steps) if row.way else (False, 0))
+
+    def rank(row: Row) -> tuple[bool, int]:
+        steps = row.sampling.steps if row.sampling else 0
+        return steps == JUDGED_STEPS, steps
+
+    return max(rows, key=rank)
 
 
 def _bundle(folder: Path, checkpoint: Checkpoint) -> Player:
@@ -287,15 +313,15 @@ def _real_clips(
         rate=sounds.RATE,
         seconds=seconds,
         medians=judge.medians,
-        heard_below=EVALUATION_SEEDS + request.heard,
+        keep_below=EVALUATION_SEEDS + request.audible,
     )
     total = request.prompts + request.references
     seeds = range(EVALUATION_SEEDS, EVALUATION_SEEDS + total)
-    tell(progress, "drawing held-out clips", 0, total)
+    report_tenths(progress, "drawing held-out clips", 0, total)
     made: list[tuple[Case, Measured]] = []
     for pair in in_workers(task, seeds, request.workers):
         made.append(pair)
-        tell(progress, "drawing held-out clips", len(made), total)
+        report_tenths(progress, "drawing held-out clips", len(made), total)
     own, others = made[: request.prompts], made[request.prompts :]
     return [case for case, _ in own], [clip for _, clip in own], others
 
@@ -307,35 +333,45 @@ def _draw_and_measure(
     rate: int,
     seconds: float,
     medians: Mapping[str, Mapping[str, float]],
-    heard_below: int,
+    keep_below: int,
 ) -> tuple[Case, Measured]:
     clip: Clip = draw(seed, seconds=seconds, held_out=True)
-    case = Case(prompt=clip.caption, facts=clip.facts)
-    return case, measure(clip.audio, rate, case, medians, keep=seed < heard_below)
+    case = Case(prompt=clip.caption, attributes=clip.attributes)
+    return case, measure(clip.audio, rate, case, medians, keep=seed < keep_below)
 
 
 def measure(
     audio: np.ndarray, rate: int, case: Case, medians: Mapping[str, Mapping[str, float]], *, keep: bool = False
 ) -> Measured:
-    """Hear audio [channels, samples] and check what its caption states; `keep` the audio too, for a page."""
-    heard = measures.spectrum(audio, rate)
-    facts, checks = case.facts, []
-    if facts.bpm is not None:
-        found = measures.tempo(measures.onset_envelope(heard), heard.frame_seconds)
-        checks.append(Check(share="tempo", word=f"{facts.bpm:g}", held=measures.tempo_matches(found, facts.bpm)))
-    if facts.key is not None or facts.note is not None:
+    """Measure audio [channels, samples] and check what its caption states; `keep` the audio too, for a page."""
+    spectrum = measures.spectrum_of(audio, rate)
+    checks = tuple(_checks(audio, rate, spectrum, case.attributes, medians))
+    return Measured(levels=levels_of(spectrum), checks=checks, audio=audio if keep else None)
+
+
+def _checks(
+    audio: np.ndarray,
+    rate: int,
+    spectrum: Spectrum,
+    stated: Attributes,
+    medians: Mapping[str, Mapping[str, float]],
+) -> Iterator[CaptionCheck]:
+    if stated.bpm is not None:
+        found = measures.tempo(measures.onset_envelope(spectrum), spectrum.frame_seconds)
+        held = measures.tempo_matches(found, stated.bpm)
+        yield CaptionCheck(share="tempo", word=f"{stated.bpm:g}", held=held)
+    if stated.key is not None or stated.note is not None:
         classes = measures.chroma(audio, rate)
-        if facts.key is not None:
-            checks.append(Check(share="key", word=facts.key, held=measures.key_matches(classes, facts.key)))
-        if facts.note is not None:
-            checks.append(Check(share="note", word=facts.note, held=measures.note_matches(classes, facts.note)))
-    traits = [(word, measures.TRAITS[word]) for word in facts.adjectives if word in measures.TRAITS]
+        if stated.key is not None:
+            yield CaptionCheck(share="key", word=stated.key, held=measures.key_matches(classes, stated.key))
+        if stated.note is not None:
+            yield CaptionCheck(share="note", word=stated.note, held=measures.note_matches(classes, stated.note))
+    traits = {word: measures.TRAITS[word] for word in stated.adjectives if word in measures.TRAITS}
     if traits:
-        found_features = measures.features(audio, heard)
-        for word, trait in traits:
-            held = measures.adjective_holds(trait, found_features, medians[facts.kind])
-            checks.append(Check(share="adjectives", word=word, held=held))
-    return Measured(levels=levels_of(heard), checks=tuple(checks), audio=audio if keep else None)
+        features = measures.features(audio, spectrum)
+        for word, trait in traits.items():
+            held = measures.adjective_holds(trait, features, medians[stated.kind])
+            yield CaptionCheck(share="adjectives", word=word, held=held)
 
 
 def _row(
@@ -354,23 +390,27 @@ def _row(
     # A prompt's seeds are the same for every entry, so that equal noise is compared.
     seeds = [*(number * MOST_SEEDS for number in range(len(cases)))]
     seeds += [number * MOST_SEEDS + take for number in again for take in range(1, request.seeds)]
-    what = f"playing {entry.name}, steps {entry.way.steps}"
-    what += "" if entry.way.guidance is None else f", guidance {entry.way.guidance:g}"
+    guidance, steps = entry.sampling.guidance, entry.sampling.steps
+    what = f"playing {entry.name}, steps {steps}" + ("" if guidance is None else f", guidance {guidance:g}")
     made: list[Measured] = []
     spent = 0.0
-    tell(progress, what, 0, len(numbers))
+    report_tenths(progress, what, 0, len(numbers))
     for start in range(0, len(numbers), entry.player.batch):
         chosen = slice(start, start + entry.player.batch)
-        asks = [Ask(prompt=cases[number].prompt, seed=seed) for number, seed in zip(numbers[chosen], seeds[chosen])]
+        requests = [
+            Request(prompt=cases[number].prompt, seconds=seconds, seed=seed, steps=steps)
+            for number, seed in zip(numbers[chosen], seeds[chosen])
+        ]
         began = time.perf_counter()
-        sounds = entry.player.play(asks, entry.way, seconds)
+        sounds = entry.player.play(requests, guidance)
         spent += time.perf_counter() - began
         for audio, number in zip(sounds, numbers[chosen]):
-            keep = len(made) < min(request.heard, len(cases))
+            keep = len(made) < min(request.audible, len(cases))
             made.append(measure(audio, entry.player.rate, cases[number], judge.medians, keep=keep))
-        tell(progress, what, len(made), len(numbers))
+        report_tenths(progress, what, len(made), len(numbers))
     extra = {number: [number, *_places(numbers, number, len(cases))] for number in again}
-    return _figures(entry.name, entry.way, cases, made, judge, reference, groups=extra, seconds=spent / len(numbers))
+    each = spent / len(numbers)
+    return _figures(entry.name, entry.sampling, cases, made, judge, reference, groups=extra, seconds=each)
 
 
 def _through_autoencoder(
@@ -388,12 +428,12 @@ def _through_autoencoder(
     made: list[Measured] = []
     distances: list[tuple[float, float]] = []
     for number, case in enumerate(cases):
-        tell(progress, what, number, len(cases))
+        report_tenths(progress, what, number, len(cases))
         real = sounds.draw(EVALUATION_SEEDS + number, seconds=seconds, held_out=True).audio
         audio = player.play(real)
         distances.append((log_mel_distance(real, audio, sounds.RATE), measures.si_sdr_db(real, audio)))
-        made.append(measure(audio, sounds.RATE, case, judge.medians, keep=number < request.heard))
-    tell(progress, what, len(cases), len(cases))
+        made.append(measure(audio, sounds.RATE, case, judge.medians, keep=number < request.audible))
+    report_tenths(progress, what, len(cases), len(cases))
     log_mel_db, si_sdr_db = (float(np.mean(values)) for values in zip(*distances))
     row = _figures("autoencoder", None, cases, made, judge, reference)
     return replace(row, log_mel_db=log_mel_db, si_sdr_db=si_sdr_db)
@@ -405,7 +445,7 @@ def _places(numbers: Sequence[int], number: int, start: int) -> list[int]:
 
 def _figures(
     name: str,
-    way: Way | None,
+    sampling: SamplingSettings | None,
     cases: Sequence[Case],
     made: Sequence[Measured],
     judge: Judge,
@@ -417,26 +457,26 @@ def _figures(
     """A row of `made`: the first of them are the cases', in order; `groups` are the places of one prompt's sounds."""
     opinion = judge.listen([clip.levels for clip in made])
     count = len(cases)
-    right = [kind == case.facts.kind for kind, case in zip(opinion.kinds, cases)]
+    right = [kind == case.attributes.kind for kind, case in zip(opinion.kinds, cases)]
     spread = [measures.diversity(opinion.embeddings[list(places)]) for places in (groups or {}).values()]
     checks = [check for clip in made[:count] for check in clip.checks]
     by_kind: dict[str, list[bool]] = {}
     for case, held in zip(cases, right):
-        by_kind.setdefault(case.facts.kind, []).append(held)
+        by_kind.setdefault(case.attributes.kind, []).append(held)
     by_word: dict[str, list[bool]] = {}
     for check in checks:
         if check.share == "adjectives":
             by_word.setdefault(check.word, []).append(check.held)
     return Row(
         name=name,
-        way=way,
+        sampling=sampling,
         adherence=_mean(right),
         frechet=measures.frechet(measures.gaussian(opinion.embeddings[:count]), reference),
         diversity=float(np.mean(spread)) if spread else None,
         shares={share: _share([check.held for check in checks if check.share == share]) for share in SHARES},
         words={word: _mean(held) for word, held in sorted(by_word.items())},
         by_kind={kind: _mean(held) for kind, held in sorted(by_kind.items())},
-        heard_as=opinion.kinds[:count],
+        judged_as=opinion.kinds[:count],
         seconds=seconds,
         sounds=tuple(clip.audio for clip in made[:count] if clip.audio is not None),
     )
@@ -459,7 +499,7 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
         "prompts": len(evaluation.cases),
         "references": evaluation.references,
         "seconds": evaluation.seconds,
-        "steps": judged.way.steps if judged.way else None,
+        "steps": judged.sampling.steps if judged.sampling else None,
         "adherence": judged.adherence,
         "frechet": judged.frechet,
         "diversity": judged.diversity,
@@ -481,8 +521,8 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
 def row_record(row: Row) -> dict[str, Any]:
     return {
         "name": row.name,
-        "steps": row.way.steps if row.way else None,
-        "guidance": row.way.guidance if row.way else None,
+        "steps": row.sampling.steps if row.sampling else None,
+        "guidance": row.sampling.guidance if row.sampling else None,
         "adherence": row.adherence,
         "frechet": row.frechet,
         "diversity": row.diversity,

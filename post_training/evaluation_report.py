@@ -16,11 +16,11 @@ from edge_export.errors import OutputError
 from edge_export.page import embedded, require_page, templates
 from edge_export.plots import audio_picture, require_plots
 from edge_export.progress import Progress, silent
-from post_training.evaluate import COLUMNS, cells, remarks
 from post_training.evaluation import Evaluation, Row, row_record
+from post_training.evaluation_text import COLUMNS, cells, remarks
 from runtime_py.audio import replace_file
 
-HEARD = 16
+AUDIBLE = 16
 """So many prompts get players; a page with more would be too large."""
 
 
@@ -80,18 +80,18 @@ def _cases(evaluation: Evaluation, progress: Progress) -> Iterator[dict[str, Any
         progress("drawing the page", number, count)
         yield {
             "prompt": case.prompt,
-            "kind": case.facts.kind,
-            "sounds": [_sound(row, number, case.facts.kind, evaluation.rate) for row in shown],
+            "kind": case.attributes.kind,
+            "sounds": [_sound(row, number, case.attributes.kind, evaluation.rate) for row in shown],
         }
 
 
 def _sound(row: Row, number: int, kind: str, rate: int) -> dict[str, Any]:
-    audio, heard_as = row.sounds[number], row.heard_as[number]
+    audio, judged_as = row.sounds[number], row.judged_as[number]
     picture = audio_picture(audio, rate, "", "png", size=(4, 2.6), dpi=70)
     return {
         "name": row.label,
-        "heard_as": heard_as,
-        "right": heard_as == kind,
+        "judged_as": judged_as,
+        "right": judged_as == kind,
         "audio": embedded("audio/mpeg", _mp3(audio, rate)),
         "picture": embedded("image/png", picture),
     }

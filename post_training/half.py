@@ -12,7 +12,7 @@ from torch import Tensor
 from edge_export.checkpoint import Checkpoint
 from edge_export.model.dit import Dit
 from post_training.network import ExactFourierFeatures
-from runtime_py import sampler
+from runtime_py.sampler import SAMPLERS
 
 WARM_UPS = 3  # before a capture, so that nothing is compiled or allocated within it
 
@@ -36,7 +36,7 @@ class HalfNetwork:
         captured: bool = True,
     ) -> None:
         self._device, self._dtype = device, dtype
-        self._sigmas = sampler.sigmas(steps).tolist()
+        self._sigmas = SAMPLERS["pingpong"].sigmas(steps).tolist()
         self._shape = checkpoint.config.latent_shape
         self._conditioner = checkpoint.conditioner().to(device)
         self._dit = _halved(checkpoint.dit(), dtype).to(device)

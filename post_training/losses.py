@@ -44,7 +44,7 @@ class StftLoss(nn.Module):
 
     def __init__(self, fft_size: int, bands: int = 96) -> None:
         super().__init__()
-        self._terms: Callable[[Tensor, Tensor, Tensor, float], Tensor] = _spectral_terms
+        self._terms: Callable[[Tensor, Tensor, Tensor, float], Tensor] = spectral_terms
         self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
         self.register_buffer("filters", _mel_means(fft_size, bands), persistent=False)
         self._faintest = FAINTEST * float(self.window.square().sum().sqrt())
@@ -53,7 +53,7 @@ class StftLoss(nn.Module):
 
     def compile_terms(self) -> None:
         """Have all but the transforms compiled where it is first used."""
-        self._terms = torch.compile(_spectral_terms, dynamic=False)
+        self._terms = torch.compile(spectral_terms, dynamic=False)
 
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
         made, real = (_spectra(audio.float(), self.window) for audio in (made, real))
@@ -67,15 +67,15 @@ def _spectra(audio: Tensor, window: Tensor) -> Tensor:
     return torch.view_as_real(made).unflatten(0, (-1, 2))
 
 
-def _spectral_terms(made: Tensor, real: Tensor, filters: Tensor, faintest: float) -> Tensor:
+def spectral_terms(made: Tensor, real: Tensor, filters: Tensor, faintest: float) -> Tensor:
     """Of one resolution's spectra, and its mel filters [bands, bins]."""
     made, real = _powers(made), _powers(real)
-    made_levels, real_levels = _levels(made, filters), _levels(real, filters)
+    made_levels, real_levels = band_levels(made, filters), band_levels(real, filters)
     floor = faintest + MASKED * real_levels.amax(dim=(0, 2), keepdim=True)
     louder = torch.maximum(made_levels.detach(), real_levels)
     weight = ((louder + floor) / (louder.amax(dim=(0, 2), keepdim=True) + floor)) ** LOUDNESS
     levels = (made_levels + floor).log() - (real_levels + floor).log()
-    purity = _flatness(made, made_levels, filters, floor) - _flatness(real, real_levels, filters, floor)
+    purity = log_flatness(made, made_levels, filters, floor) - log_flatness(real, real_levels, filters, floor)
     off, loud = (each.square().mean(dim=(0, 2, 3)) for each in (made_levels - real_levels, real_levels))
     convergence = (off / (loud + (2 * faintest) ** 2) + SMALLEST_POWER).sqrt().mean()
     return 2 * (convergence + (weight * (levels.abs() + PURITY * purity.abs())).sum() / weight.sum())
@@ -88,12 +88,12 @@ def _powers(spectra: Tensor) -> Tensor:
     return torch.stack([s[..., 0].square() + s[..., 1].square() for s in four])
 
 
-def _levels(powers: Tensor, filters: Tensor) -> Tensor:
+def band_levels(powers: Tensor, filters: Tensor) -> Tensor:
     """Root mean squares [4, batch, bands, frames] over the bins of each band."""
     return (filters @ powers + SMALLEST_POWER).sqrt()
 
 
-def _flatness(powers: Tensor, levels: Tensor, filters: Tensor, floor: Tensor) -> Tensor:
+def log_flatness(powers: Tensor, levels: Tensor, filters: Tensor, floor: Tensor) -> Tensor:
     """Logarithm of the bins' geometric mean through their root mean square, [4, batch, bands, frames]: 0 where all are
     alike, -0.3 of noise, far below of a tone, wherever in the band it lies.
     """

@@ -107,7 +107,7 @@ TRAITS: dict[str, Trait] = {
 }
 
 
-def spectrum(audio: np.ndarray, rate: int) -> Spectrum:
+def spectrum_of(audio: np.ndarray, rate: int) -> Spectrum:
     """The power spectrogram of audio [channels, samples]: Hann windows of 2048 every 512; zeros fill the last one."""
     return Spectrum(power=_power(audio, WINDOW, HOP), rate=rate)
 
@@ -123,9 +123,9 @@ def _power(audio: np.ndarray, window: int, hop: int) -> np.ndarray:
     return np.square((made * (2 / hann.sum())).abs().numpy()).swapaxes(1, 2)
 
 
-def log_mel(heard: Spectrum) -> np.ndarray:
+def log_mel(spectrum: Spectrum) -> np.ndarray:
     """Levels in dB of full scale, float32 [frames, 64]: the bands of `runtime_py.metrics`, channels' power averaged."""
-    return _decibel(heard.mono @ _filters(heard.rate)).astype(np.float32)
+    return _decibel(spectrum.mono @ _filters(spectrum.rate)).astype(np.float32)
 
 
 @cache
@@ -137,22 +137,22 @@ def _decibel(power: np.ndarray) -> np.ndarray:
     return np.maximum(10 * np.log10(np.maximum(power, 1e-30)), FLOOR_DB)
 
 
-def features(audio: np.ndarray, heard: Spectrum) -> Features:
-    """The features of audio [channels, samples] whose spectrum is `heard`; silence is dark, short and in the middle."""
-    mono = heard.mono
+def features(audio: np.ndarray, spectrum: Spectrum) -> Features:
+    """The features of audio [channels, samples], given its spectrum; silence is dark, short and in the middle."""
+    mono = spectrum.mono
     power = mono.sum(axis=1)
     level = _decibel(power)
     full = int((level >= level.max() - FULL_DB).sum())
-    duration = full * heard.frame_seconds if power.max() > SILENCE else 0.0
+    duration = full * spectrum.frame_seconds if power.max() > SILENCE else 0.0
     magnitude = np.sqrt(mono).sum(axis=0, dtype=np.float64)
-    hertz = np.fft.rfftfreq(WINDOW, 1 / heard.rate)
+    hertz = np.fft.rfftfreq(WINDOW, 1 / spectrum.rate)
     centroid = float(magnitude @ hertz / magnitude.sum()) if magnitude.sum() > SILENCE else 0.0
     strongest = float(hertz[1 + int(mono.sum(axis=0)[1:].argmax())]) if duration else 0.0
     return Features(
         brightness=math.log2(max(centroid, 1.0)),
         balance=_balance(audio),
         duration=duration,
-        pace=onsets(onset_envelope(heard)) / (len(power) * heard.frame_seconds),
+        pace=onsets(onset_envelope(spectrum)) / (len(power) * spectrum.frame_seconds),
         loudness=float(_decibel(power[level >= level.max() - ACTIVE_DB].mean())),
         pitch=math.log2(max(strongest, 1.0)),
         width=_width(audio),
@@ -186,13 +186,13 @@ def si_sdr_db(real: np.ndarray, made: np.ndarray) -> float:
     return float(10 * np.log10(max(float(kept @ kept), tiny) / max(float(error @ error), tiny)))
 
 
-def onset_envelope(heard: Spectrum) -> np.ndarray:
+def onset_envelope(spectrum: Spectrum) -> np.ndarray:
     """How much louder each frame is than the one before it, in dB over all bands, float64 [frames].
 
     The half-wave rectified difference of log-mel levels (Boeck and Widmer, DAFx 2013, without the vibrato filter),
     of levels within 60 dB of the loudest: what is below is noise.
     """
-    levels = log_mel(heard).astype(np.float64)
+    levels = log_mel(spectrum).astype(np.float64)
     levels = np.maximum(levels, levels.max() - 60)
     return np.concatenate([[0.0], np.maximum(np.diff(levels, axis=0), 0).mean(axis=1)])
 
@@ -251,9 +251,9 @@ def chroma(audio: np.ndarray, rate: int) -> np.ndarray:
     bend = log[:, :-2] - 2 * log[:, 1:-1] + log[:, 2:]
     shift = np.where(bend < 0, 0.5 * (log[:, :-2] - log[:, 2:]) / np.where(bend < 0, bend, 1), 0)
     hertz = bins + np.clip(shift, -0.5, 0.5) * rate / CHROMA_WINDOW
-    heard = (hertz >= CHROMA_HZ[0]) & (hertz <= CHROMA_HZ[1])
+    audible = (hertz >= CHROMA_HZ[0]) & (hertz <= CHROMA_HZ[1])
     pitch = np.rint(12 * np.log2(np.maximum(hertz, 1) / 440) + 9).astype(int) % 12
-    energy = np.bincount(pitch[heard], peaks[heard].astype(np.float64), minlength=12)
+    energy = np.bincount(pitch[audible], peaks[audible].astype(np.float64), minlength=12)
     total = energy.sum()
     return energy / total if total > SILENCE else energy
 

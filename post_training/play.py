@@ -5,7 +5,7 @@ It knows samplers, not what the sounds are held against.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
@@ -13,38 +13,29 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edge_export.bundle import generation_spec
 from edge_export.checkpoint import Checkpoint
 from edge_export.errors import CheckpointError, GenerationError
 from edge_export.model.layers import SnakeBeta
+from edge_export.submodules import SUBMODULES
 from edge_export.tokenizer_export import read_spiece
 from post_training.allocator import keep_freed_memory
 from runtime_py.audio import samples_in
 from runtime_py.bundle import Bundle
-from runtime_py.generate import Request, bundle_programs, collect, encode_prompt, generate, kept_loaded, read_tokenizer
+from runtime_py.engine import bundle_programs
+from runtime_py.generator import Generator
 from runtime_py.random import TorchRandom
-from runtime_py.sampler import Velocity, pingpong, sigmas
+from runtime_py.request import Request
+from runtime_py.sampler import SAMPLERS, Velocity
 
 TOGETHER, TOGETHER_ON_GPU = 4, 32
 """Prompts in one batch of the dit, of each thread."""
 
+STEPS = 8
+"""Of a request that says none; every one of an evaluation does."""
+
 NO_PROMPT = ""
 """What the base was given where its training dropped the caption: guidance leads away from it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ask:
-    """One sound to make."""
-
-    prompt: str
-    seed: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Way:
-    """How to make it: in so many steps of ping-pong or, where `guidance` is given, of Euler (guidance 1 is none)."""
-
-    steps: int
-    guidance: float | None = None
 
 
 class Player(Protocol):
@@ -59,8 +50,14 @@ class Player(Protocol):
         """How many it plays at once."""
         ...
 
-    def play(self, asks: Sequence[Ask], way: Way, seconds: float) -> np.ndarray:
-        """float32 [asks, channels, samples] of `seconds`; GenerationError when a number is NaN."""
+    def play(self, requests: Sequence[Request], guidance: float | None = None) -> np.ndarray:
+        """float32 [requests, channels, samples]; the requests differ in nothing but prompt and seed.
+
+        Their steps are of ping-pong or, where `guidance` is given, of Euler (guidance 1 is none).
+
+        Raises:
+            GenerationError: a number is NaN or infinite.
+        """
         ...
 
 
@@ -97,7 +94,7 @@ class NetworkPlayer:
 
     def __init__(self, checkpoint: Checkpoint, *, threads: int | None = None, device: str | None = None) -> None:
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._config = checkpoint.config
+        self.spec = generation_spec(checkpoint.config, SUBMODULES, STEPS)
         self._tokenizer = read_spiece(checkpoint.spiece)
         self._conditioner = checkpoint.conditioner().to(self._device)
         self._dit = checkpoint.dit().to(self._device)
@@ -109,30 +106,33 @@ class NetworkPlayer:
 
     @property
     def rate(self) -> int:
-        return self._config.sample_rate
+        return self.spec.audio.sample_rate
 
     @property
     def longest(self) -> float:
-        samples = self._config.latent_length * self._config.decoder.hop
-        return min(samples / self.rate, self._config.conditioner.seconds_max)
+        return self.spec.seconds_limit
 
-    def play(self, asks: Sequence[Ask], way: Way, seconds: float) -> np.ndarray:
+    def play(self, requests: Sequence[Request], guidance: float | None = None) -> np.ndarray:
+        ((seconds, steps),) = {(request.seconds, request.steps) for request in requests}
+        assert steps is not None, "the network has no steps of its own"
+        make = partial(self._play, seconds=seconds, steps=steps, guidance=guidance)
         if self._threads == 1:
-            return self._play(asks, way, seconds)
-        share = -(-len(asks) // self._threads)
-        shares = [asks[start : start + share] for start in range(0, len(asks), share)]
+            return make(requests)
+        share = -(-len(requests) // self._threads)
+        shares = [requests[start : start + share] for start in range(0, len(requests), share)]
         with ThreadPoolExecutor(self._threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return np.concatenate(list(pool.map(lambda own: self._play(own, way, seconds), shares)))
+            return np.concatenate(list(pool.map(make, shares)))
 
     @torch.inference_mode()
-    def _play(self, asks: Sequence[Ask], way: Way, seconds: float) -> np.ndarray:
-        velocity = self._velocity([ask.prompt for ask in asks], seconds, way.guidance)
-        noise = _noise([ask.seed for ask in asks], self._config.latent_shape)
-        if way.guidance is None:
-            *_, last = pingpong(velocity, noise, sigmas(way.steps))
+    def _play(self, requests: Sequence[Request], *, seconds: float, steps: int, guidance: float | None) -> np.ndarray:
+        velocity = self.velocity([request.prompt for request in requests], seconds, guidance)
+        noise = _noise([request.seed for request in requests], self.spec.latent.shape)
+        start, sampler = next(noise), self.spec.sampler
+        if guidance is None:
+            *_, last = SAMPLERS[sampler.kind].steps(velocity, start, noise, sampler.schedule(steps))
             latent = last.clean
         else:
-            latent = euler(velocity, next(noise), way.steps)
+            latent = euler(velocity, start, steps)
         audio = np.stack([self._decode(clean) for clean in latent])[..., : samples_in(seconds, self.rate)]
         if not np.isfinite(audio).all():
             raise GenerationError("the network made NaN or infinity; the checkpoint is not sound")
@@ -140,7 +140,7 @@ class NetworkPlayer:
 
     def _condition(self, prompts: Sequence[str], seconds: float) -> tuple[Tensor, Tensor]:
         """What the blocks attend to, and the global condition."""
-        encoded = [self._tokenizer.encode_prompt(prompt, self._config.conditioner.tokens) for prompt in prompts]
+        encoded = [self._tokenizer.encode_prompt(prompt, self.spec.conditioning.tokens) for prompt in prompts]
         ids, mask = (
             torch.from_numpy(np.stack([getattr(prompt, name) for prompt in encoded])).to(self._device)
             for name in ("ids", "mask")
@@ -148,7 +148,7 @@ class NetworkPlayer:
         cross, total = self._conditioner(ids, mask, torch.full((len(prompts),), seconds, device=self._device))
         return self._dit.to_cond_embed(cross), total
 
-    def _velocity(self, prompts: Sequence[str], seconds: float, guidance: float | None) -> Velocity:
+    def velocity(self, prompts: Sequence[str], seconds: float, guidance: float | None) -> Velocity:
         """v of (latent, sigma); with guidance w it is v0 + w (v1 - v0), v0 without the prompt (arXiv 2207.12598)."""
         weight = 1.0 if guidance is None else guidance
         guided = weight != 1
@@ -194,25 +194,19 @@ class BundlePlayer:
     batch = 1
 
     def __init__(self, bundle: Bundle) -> None:
-        self._manifest = bundle.manifest
-        self._programs = kept_loaded(bundle_programs(bundle))
-        self._tokenizer = read_tokenizer(bundle)
+        self._generator = Generator(bundle, bundle_programs(bundle))
 
     @property
     def rate(self) -> int:
-        return self._manifest.audio.sample_rate
+        return self._generator.spec.audio.sample_rate
 
     @property
     def longest(self) -> float:
-        return self._manifest.seconds_limit
+        return self._generator.spec.seconds_limit
 
-    def play(self, asks: Sequence[Ask], way: Way, seconds: float) -> np.ndarray:
-        made = []
-        for ask in asks:
-            request = Request(prompt=ask.prompt, seconds=seconds, seed=ask.seed, steps=way.steps)
-            encoded = encode_prompt(self._tokenizer, request, self._manifest)
-            made.append(collect(generate(self._manifest, self._programs, request, encoded)).audio)
-        return np.stack(made)
+    def play(self, requests: Sequence[Request], guidance: float | None = None) -> np.ndarray:
+        assert guidance is None, "a bundle plays without guidance"
+        return np.stack([self._generator.generate(request).audio for request in requests])
 
 
 def euler(velocity: Velocity, noise: np.ndarray, steps: int) -> np.ndarray:
@@ -230,7 +224,7 @@ def euler(velocity: Velocity, noise: np.ndarray, steps: int) -> np.ndarray:
     return latent
 
 
-def _noise(seeds: Sequence[int], shape: tuple[int, int]) -> Iterator[np.ndarray]:
+def _noise(seeds: Sequence[int], shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """Draws of [seeds, channels, length]: each row what its seed alone would give."""
     randoms = [TorchRandom(seed) for seed in seeds]
     while True:

@@ -28,7 +28,7 @@ def train_judge(
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Instead of the config's.")] = None,
 ) -> None:
     """Train the independent judge on real clips, and test it on held-out ones."""
-    from edge_export.cli import _progress
+    from edge_export.console import show_line, show_progress
     from post_training.evaluation import the_sounds
 
     settings = read_settings(ClassifierConfig, config) if config else ClassifierConfig()
@@ -38,8 +38,8 @@ def train_judge(
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make {run}: {error.strerror}; name another --run") from error
-    with _progress() as heard:
-        trained = train_classifier(sounds.draw, sounds.RATE, tuple(sounds.KINDS), settings, run / JUDGE_FILE, heard)
+    with show_progress() as progress:
+        trained = train_classifier(sounds.draw, sounds.RATE, tuple(sounds.KINDS), settings, run / JUDGE_FILE, progress)
     record = {
         "accuracy": trained.accuracy,
         "bytes": trained.path.stat().st_size,
@@ -47,11 +47,11 @@ def train_judge(
         "confusions": trained.confusions,
     }
     replace_file(run / RESULT_FILE, (json.dumps(record, indent=2) + "\n").encode())
-    typer.echo(
+    show_line(
         f"{trained.path}: {trained.path.stat().st_size / 1e3:.0f} kB, right on {trained.accuracy:.2%} of held-out clips"
     )
     for kind, taken_for, count in trained.confusions[:10]:
-        typer.echo(f"  {kind} heard as {taken_for}: {count}")
+        show_line(f"  {kind} heard as {taken_for}: {count}")
 
 
 if __name__ == "__main__":

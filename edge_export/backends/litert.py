@@ -65,8 +65,8 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
         _import_toolchain()
         quantize_embeddings(part.module, part.name, recipe)
         traced = NamedOutputs(part).eval()
-        program = _convert(part, traced)
-        layers = _layers_to_quantize(program, part, traced, recipe)
+        program = convert(part, traced)
+        layers = layers_to_quantize(program, part, traced, recipe)
         if layers:
             program = _quantize(program, litert_recipe(recipe, part.name, layers))
         float16 = part.name in recipe.float16
@@ -112,7 +112,7 @@ def _import_toolchain() -> None:
         ) from error
 
 
-def _convert(part: Part, traced: nn.Module) -> bytes:
+def convert(part: Part, traced: nn.Module) -> bytes:
     """The part in float32.
 
     Constants are handled lazily ("lightweight"): a tenth of the time for the published decoder, and half of the
@@ -124,7 +124,7 @@ def _convert(part: Part, traced: nn.Module) -> bytes:
     return model.model_content()
 
 
-def _layers_to_quantize(program: bytes, part: Part, traced: nn.Module, recipe: Recipe) -> tuple[Layer, ...]:
+def layers_to_quantize(program: bytes, part: Part, traced: nn.Module, recipe: Recipe) -> tuple[Layer, ...]:
     """The operations that the recipe quantizes; BuildError when one of its layers cannot be told in the graph."""
     network = part.module.module if isinstance(part.module, Named) else part.module
     asked = {

@@ -1,6 +1,6 @@
 """Android devices as places to play a bundle, by way of `adb` alone: push, pull and shell.
 
-    /data/local/tmp/edge-export/<parcel>/      what travelled; stays, so that the next run brings only what changed
+    /data/local/tmp/edge-export/<payload>/     what travelled; stays, so that the next run brings only what changed
     /data/local/tmp/edge-export/run-<token>/   one run: run.sh, and what it writes; goes when the run ends
     /data/local/tmp/edge-export/kept-<token>/  the same, which the user wants to keep
 
@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_export.device import process
-from edge_export.device.host import features_in
-from edge_export.device.place import ARM, Facts, Finished, Heard, Parcel, Seen
-from edge_export.device.setup import lacking
+from edge_export.device.place import ARM, Finished, OnLine, Payload, PlaceInfo, PlaceStatus
+from edge_export.device.readiness import lacking
 from edge_export.device.tools import require
 from edge_export.errors import DeviceError, EdgeExportError, UsageError
 from edge_export.progress import Progress
+from runtime_py.machine import features_of_all
 
 FOLDER = "/data/local/tmp/edge-export"
 ANSWER_SECONDS = 60.0
@@ -90,22 +90,22 @@ def open_adb(detail: str | None) -> "AdbPlace":
     return AdbPlace(adb=adb, serial=found[0].serial)
 
 
-def seen() -> Iterator[Seen]:
+def list_devices() -> Iterator[PlaceStatus]:
     """What adb lists, ready or not."""
     lacks = lacking("adb")
     if shutil.which("adb") is None:
-        yield Seen(where="adb", what="Android devices", lacks=lacks)
+        yield PlaceStatus(where="adb", what="Android devices", lacks=lacks)
         return
     try:
         listed = _devices(require("adb", "adb"))
     except EdgeExportError as error:
-        yield Seen(where="adb", what="Android devices", lacks=(*lacks, str(error)))
+        yield PlaceStatus(where="adb", what="Android devices", lacks=(*lacks, str(error)))
         return
     if not listed:
-        yield Seen(where="adb", what="Android devices", lacks=(*lacks, "no device is plugged in"))
+        yield PlaceStatus(where="adb", what="Android devices", lacks=(*lacks, "no device is plugged in"))
     for one in listed:
         troubles = (one.trouble,) if one.trouble else ()
-        yield Seen(where=f"adb:{one.serial}", what=one.model or "Android device", lacks=(*lacks, *troubles))
+        yield PlaceStatus(where=f"adb:{one.serial}", what=one.model or "Android device", lacks=(*lacks, *troubles))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,49 +117,49 @@ class AdbPlace:
     def label(self) -> str:
         return f"adb:{self.serial}"
 
-    def facts(self) -> Facts:
-        told = self.ask(
+    def info(self) -> PlaceInfo:
+        answer = self.ask(
             f"uname -m; echo {MARK}; cat /proc/cpuinfo; echo {MARK}; mkdir -p {FOLDER} && df -k {FOLDER}", "looking"
         )
-        machine, info, space = (part.strip() for part in [*told.split(MARK), "", ""][:3])
+        machine, cpuinfo, space = (part.strip() for part in [*answer.split(MARK), "", ""][:3])
         if machine != ARM:
             raise DeviceError(
                 f"{self.label} is {machine or 'of an unknown kind'}, the runner is for 64-bit Arm ({ARM}); take "
                 "another device"
             )
-        cores = len(re.findall(r"^processor\s*:", info, re.MULTILINE))
-        return Facts(machine=machine, cpu_features=features_in(info), cores=max(1, cores), free=_free(space))
+        cores = len(re.findall(r"^processor\s*:", cpuinfo, re.MULTILINE))
+        return PlaceInfo(machine=machine, cpu_features=features_of_all(cpuinfo), cores=max(1, cores), free=_free(space))
 
-    def push(self, parcel: Parcel, progress: Progress) -> None:
-        """Bring the files whose hash over there is another, and remove files that are none of the parcel's.
+    def push(self, payload: Payload, progress: Progress) -> None:
+        """Bring the files whose hash over there is another, and remove files that are none of the payload's.
 
         Raises:
             DeviceError: no space, the device vanished, or a file did not arrive as it was sent.
         """
-        _refuse_odd_names(parcel)
-        folder = f"{FOLDER}/{parcel.name}"
-        progress(f"comparing {parcel.name} with {self.label}", 0, 1)
+        _refuse_odd_names(payload)
+        folder = f"{FOLDER}/{payload.name}"
+        progress(f"comparing {payload.name} with {self.label}", 0, 1)
         there = self._hashes(folder)
-        changed = [name for name, sha256 in parcel.files.items() if there.get(name) != sha256]
-        sizes = {name: (parcel.folder / name).stat().st_size for name in changed}
+        changed = [name for name, sha256 in payload.files.items() if there.get(name) != sha256]
+        sizes = {name: (payload.folder / name).stat().st_size for name in changed}
         total, done = sum(sizes.values()), 0
-        self._check_room(parcel, total)
+        self._check_room(payload, total)
         for name in changed:
-            self._push_file(parcel.folder / name, f"{folder}/{name}", parcel.files[name], progress, done, total)
+            self._push_file(payload.folder / name, f"{folder}/{name}", payload.files[name], progress, done, total)
             done += sizes[name]
-        strays = [name for name in there if name not in parcel.files]
+        strays = [name for name in there if name not in payload.files]
         if strays:
             self.ask(f"cd {folder} && rm -f {' '.join(map(shlex.quote, strays))}", "removing what is no longer needed")
-        progress(f"{parcel.name} is there", total, total)
+        progress(f"{payload.name} is there", total, total)
 
     @contextmanager
-    def desk(self, *, keep: bool) -> Iterator["AdbDesk"]:
+    def workspace(self, *, keep: bool) -> Iterator["AdbWorkspace"]:
         folder = f"{FOLDER}/{'kept' if keep else 'run'}-{secrets.token_hex(4)}"
         # Runs that a cable ended stay behind; after a day they are nobody's.
         sweep = f"find {FOLDER} -maxdepth 1 -name 'run-*' -mtime +1 -exec rm -rf {{}} + 2>/dev/null"
         self.ask(f"{sweep}; mkdir -p {folder}", "making a folder")
         try:
-            yield AdbDesk(self, folder)
+            yield AdbWorkspace(self, folder)
         finally:
             self._leave(folder, keep)
 
@@ -171,17 +171,17 @@ class AdbPlace:
 
     def _hashes(self, folder: str) -> dict[str, str]:
         """sha256 by name of the files in a folder over there; empty when it is not there yet."""
-        told = self.ask(f"mkdir -p {folder} && cd {folder} && for f in * .*; do [ -f \"$f\" ] && echo \"$f\" && "
+        answer = self.ask(f"mkdir -p {folder} && cd {folder} && for f in * .*; do [ -f \"$f\" ] && echo \"$f\" && "
                          'sha256sum < "$f"; done; true', "comparing files")  # fmt: skip
-        lines = told.splitlines()
+        lines = answer.splitlines()
         return {name: sha256.split()[0] if sha256.split() else "" for name, sha256 in zip(lines[::2], lines[1::2])}
 
-    def _check_room(self, parcel: Parcel, needed: int) -> None:
+    def _check_room(self, payload: Payload, needed: int) -> None:
         free = _free(self.ask(f"df -k {FOLDER}", "asking for its free space"))
         if needed + ROOM > free:
             wanted = (needed + ROOM) / 1e6
             raise DeviceError(
-                f"{self.label} has {free / 1e6:.0f} MB free in {FOLDER}, {parcel.name} needs {wanted:.0f}; free some "
+                f"{self.label} has {free / 1e6:.0f} MB free in {FOLDER}, {payload.name} needs {wanted:.0f}; free some "
                 f"space there, or remove older bundles: adb -s {self.serial} shell rm -r {FOLDER}"
             )
 
@@ -189,9 +189,9 @@ class AdbPlace:
         """Push one file; it has its name over there only once its hash is right."""
         partial = there + PARTIAL
         with process.started([self.adb, "-s", self.serial, "push", str(path.absolute()), partial]) as pushing:
-            code, said = self._watched(pushing, path.name, partial, progress, done, total)
+            code, last_line = self._watched(pushing, path.name, partial, progress, done, total)
         if code != 0:
-            raise self.failure(f"pushing {path.name}", said)
+            raise self.failure(f"pushing {path.name}", last_line)
         mode = 755 if os.access(path, os.X_OK) else 644
         arrived = self.ask(f"sha256sum < {partial} && chmod {mode} {partial}", f"checking {path.name}").split()
         if not arrived or arrived[0] != sha256:
@@ -202,7 +202,7 @@ class AdbPlace:
     def _watched(
         self, pushing: "subprocess.Popen[bytes]", name: str, partial: str, progress: Progress, done: int, total: int
     ) -> tuple[int, str]:
-        """Wait for a push; adb tells a pipe nothing on the way, so the size over there is looked at."""
+        """Wait for a push; adb writes nothing to a pipe on the way, so the size over there is looked at."""
         arrived = 0
         while True:
             progress(f"bringing {name} to {self.label}", done + arrived, total)
@@ -212,29 +212,29 @@ class AdbPlace:
                 with suppress(DeviceError, ValueError, subprocess.TimeoutExpired):
                     arrived = int(self.shell(f"stat -c %s {partial}").out.strip())
                 continue
-            said = process.Output(code=pushing.returncode, out=_text(out), err=_text(err))
-            return pushing.returncode, said.last_line
+            output = process.Output(code=pushing.returncode, out=_text(out), err=_text(err))
+            return output.code, output.last_line
 
     def ask(self, command: str, doing: str) -> str:
-        """What a short shell command over there says; DeviceError when it fails."""
+        """What a short shell command over there answers; DeviceError when it fails."""
         try:
             done = self.shell(command)
         except subprocess.TimeoutExpired:
             raise DeviceError(f"{self.label} does not answer (while {doing}); {AGAIN}") from None
         text, mark, code = done.out.replace("\r", "").rpartition(MARK)
         if not mark or code.strip() != "0":
-            said = process.Output(code=done.code, out=text, err=done.err).last_line
-            raise self.failure(doing, said, vanished=not mark)
+            last_line = process.Output(code=done.code, out=text, err=done.err).last_line
+            raise self.failure(doing, last_line, vanished=not mark)
         return text
 
     def shell(self, command: str, timeout: float = ANSWER_SECONDS) -> process.Output:
-        """Older devices give no exit code back: the command says it itself, and silence means that nobody is there."""
+        """Older devices give no exit code back: the command prints it, and silence means that nobody is there."""
         argv = [self.adb, "-s", self.serial, "shell", f"( {command} ); echo {MARK}$?"]
         return process.capture(argv, timeout=timeout)
 
-    def failure(self, doing: str, said: str, *, vanished: bool = False) -> DeviceError:
+    def failure(self, doing: str, last_line: str, *, vanished: bool = False) -> DeviceError:
         """The error for a step that failed: of the device's state if that is the cause, else in adb's words."""
-        if "No space left" in said or "not enough space" in said.lower():
+        if "No space left" in last_line or "not enough space" in last_line.lower():
             return DeviceError(f"{self.label} is full (while {doing}); free some space there")
         with suppress(EdgeExportError):
             listed = [one for one in _devices(self.adb) if one.serial == self.serial]
@@ -243,10 +243,10 @@ class AdbPlace:
             if listed[0].trouble:
                 return DeviceError(f"{self.label} {listed[0].trouble} (while {doing})")
         what = "broke off" if vanished else "failed"
-        return DeviceError(f"{self.label}: {doing} {what}: {said}; {AGAIN}")
+        return DeviceError(f"{self.label}: {doing} {what}: {last_line}; {AGAIN}")
 
 
-class AdbDesk:
+class AdbWorkspace:
     """A folder of one run on an Android device."""
 
     def __init__(self, place: AdbPlace, folder: str) -> None:
@@ -256,28 +256,28 @@ class AdbDesk:
     def folder(self) -> str:
         return self._folder
 
-    def at(self, parcel: Parcel) -> str:
-        return f"../{parcel.name}"
+    def at(self, payload: Payload) -> str:
+        return f"../{payload.name}"
 
-    def run(self, argv: list[str], environment: dict[str, str], heard: Heard) -> Finished:
+    def run(self, argv: list[str], environment: dict[str, str], on_line: OnLine) -> Finished:
         self._push_script(argv, environment)
         marks: list[str] = []
 
-        def line(said: str) -> None:
-            if said.startswith(MARK):
-                marks.append(said.removeprefix(MARK))
+        def on_any_line(line: str) -> None:
+            if line.startswith(MARK):
+                marks.append(line.removeprefix(MARK))
             else:
-                heard(said)
+                on_line(line)
 
         place = self._place
         # Once it has ended, its number may become another process's: the file goes. The mark follows the lines.
         command = f"cd {self._folder} && sh ./run.sh; code=$?; rm -f {self._folder}/pid; echo {MARK}$code >&2"
-        done = process.follow([place.adb, "-s", place.serial, "shell", command], line)
-        said = (*done.out.splitlines(), *done.err.splitlines())
+        done = process.follow([place.adb, "-s", place.serial, "shell", command], on_any_line)
+        lines = (*done.out.splitlines(), *done.err.splitlines())
         marks += [one.removeprefix(MARK) for one in done.out.splitlines() if one.startswith(MARK)]  # shells that merge
         if not marks or not marks[-1].isdigit():
             raise place.failure("running", done.last_line, vanished=True)
-        return Finished(code=int(marks[-1]), said=tuple(one for one in said if not one.startswith(MARK)))
+        return Finished(code=int(marks[-1]), lines=tuple(line for line in lines if not line.startswith(MARK)))
 
     def pull(self, name: str) -> bytes:
         place = self._place
@@ -288,8 +288,8 @@ class AdbDesk:
             if done.code != 0 or not path.is_file():
                 raise place.failure(f"bringing {name} back", done.last_line)
             data = path.read_bytes()
-        told = place.ask(f"sha256sum < {self._folder}/{name}", f"checking {name}").split()
-        if not told or told[0] != hashlib.sha256(data).hexdigest():
+        answer = place.ask(f"sha256sum < {self._folder}/{name}", f"checking {name}").split()
+        if not answer or answer[0] != hashlib.sha256(data).hexdigest():
             raise DeviceError(f"{name} arrived damaged from {place.label}; {AGAIN}")
         return data
 
@@ -333,13 +333,13 @@ def _free(df: str) -> int:
     """Bytes that `df -k` calls available; a very long name of the disk may take a line of its own."""
     found = re.findall(r"\d+\s+\d+\s+(\d+)\s+\d+%", df)
     if not found:
-        raise DeviceError(f"cannot read how much space is free: df said {' '.join(df.split())[:200]!r}")
+        raise DeviceError(f"cannot read how much space is free: df answered {' '.join(df.split())[:200]!r}")
     return int(found[-1]) << 10
 
 
-def _refuse_odd_names(parcel: Parcel) -> None:
+def _refuse_odd_names(payload: Payload) -> None:
     """Names go to a shell over there. Ours and a manifest's are plain; anything else is a defect or an attack."""
-    for name in (parcel.name, *parcel.files):
+    for name in (payload.name, *payload.files):
         if PLAIN_NAME.fullmatch(name) is None:
             raise UsageError(f"{name!r} is no plain file name; rename it")
 

@@ -17,12 +17,11 @@ from pathlib import Path
 
 from edge_export.device import process
 from edge_export.device.sdk import Sdk, arm_sdk, host_sdk
-from edge_export.device.store import one_writer, store
+from edge_export.device.store import fetched, intact_files, store, write_hashes
 from edge_export.device.tools import TOOLS, missing
 from edge_export.errors import DeviceError, MissingDependency, OutputError
 from edge_export.progress import Progress, silent
-from edge_export.staging import staged_folder
-from runtime_py import strict_json
+from runtime_native import SOURCES as INSTALLED_SOURCES
 from runtime_py.bundle import sha256_of
 
 RUNNER = "edge-run"
@@ -73,13 +72,6 @@ class Built:
     files: dict[str, str]
 
 
-def sources_folder() -> Path:
-    """Where the runner's sources are installed."""
-    from runtime_native import SOURCES as folder
-
-    return folder
-
-
 def build_runner(preset: str, progress: Progress = silent, sources: Path | None = None) -> Built:
     """The runner for `preset`: found if these very sources were built before, else compiled.
 
@@ -88,24 +80,21 @@ def build_runner(preset: str, progress: Progress = silent, sources: Path | None 
         DeviceError: it does not compile; the message names the log.
     """
     chain = TOOLCHAINS[preset]
-    sources = sources or sources_folder()
+    sources = sources or INSTALLED_SOURCES
     lacking = [tool for tool in missing([chain.place]) if tool is not TOOLS["qemu"]]
     if lacking:
-        names = ", ".join(tool.seen for tool in lacking)
+        names = ", ".join(tool.provides for tool in lacking)
         raise MissingDependency(f"cannot build the runner without {names}: edge-export device setup --on {chain.place}")
     sdk = chain.sdk()
     key = runner_key(chain, sdk, sources)
     folder = store("runner", f"{preset}-{key[:16]}")
-    with one_writer(f"runner-{preset}"):
-        found = _read(folder, key)
-        if found is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            with staged_folder(folder) as partial:
-                _build(chain, sdk, sources, partial, progress)
-                record = {"key": key, "files": {path.name: sha256_of(path) for path in sorted(partial.iterdir())}}
-                (partial / RECORD_FILE).write_text(json.dumps(record, indent=2), encoding="utf-8")
-            _trim(preset, folder)
-            found = _read(folder, key)
+
+    def make(partial: Path) -> None:
+        _build(chain, sdk, sources, partial, progress)
+        write_hashes(partial, RECORD_FILE, {"key": key})
+        _trim(preset, folder)
+
+    found = fetched(folder, f"runner-{preset}", lambda folder: _read(folder, key), make)
     if found is None:
         raise DeviceError(f"the runner in {folder} changed while it was built; run the same command again")
     return found
@@ -150,8 +139,8 @@ def _step(argv: list[str], log: Path, folder: Path) -> None:
         raise OutputError(
             f"the disk is full: the runner cannot be built in {store()}; free some space, or set XDG_CACHE_HOME"
         )
-    told = [line.strip() for line in lines if re.search(r"error|not found|is not installed", line, re.IGNORECASE)]
-    ending = (told or [line for line in lines if line.strip()] or ["it said nothing"])[0][:300]
+    errors = [line.strip() for line in lines if re.search(r"error|not found|is not installed", line, re.IGNORECASE)]
+    ending = (errors or [line for line in lines if line.strip()] or ["it said nothing"])[0][:300]
     raise DeviceError(f"the runner does not build: {ending}; the whole log is {log}")
 
 
@@ -184,15 +173,12 @@ def _needed(chain: Toolchain, path: Path) -> list[str]:
 
 def _read(folder: Path, key: str) -> Built | None:
     """The runner in `folder` if it is whole, and marked as used."""
-    try:
-        record = strict_json.parse((folder / RECORD_FILE).read_text(encoding="utf-8"))
-        files = record["files"]
-        if record["key"] == key and all(sha256_of(folder / name) == sha256 for name, sha256 in files.items()):
-            (folder / RECORD_FILE).touch()
-            return Built(folder=folder, files=files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
-    return None
+    files = intact_files(folder, RECORD_FILE, "key", key)
+    if files is None:
+        return None
+    with suppress(OSError):
+        (folder / RECORD_FILE).touch()
+    return Built(folder=folder, files=files)
 
 
 def _trim(preset: str, used: Path) -> None:

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_export.device import process
-from edge_export.device.place import Finished, Heard, Parcel, named
+from edge_export.device.place import Finished, OnLine, Payload
 from edge_export.errors import DeviceError
 
 
-class LocalDesk:
+class LocalWorkspace:
     """A folder here; `before` stands before every command, such as an emulator and its options."""
 
     def __init__(self, label: str, folder: Path, before: tuple[str, ...] = ()) -> None:
@@ -24,13 +24,16 @@ class LocalDesk:
     def folder(self) -> str:
         return str(self._folder)
 
-    def at(self, parcel: Parcel) -> str:
-        return str(parcel.folder.absolute())
+    def at(self, payload: Payload) -> str:
+        return str(payload.folder.absolute())
 
-    def run(self, argv: list[str], environment: dict[str, str], heard: Heard) -> Finished:
-        with named(self._label, "start the runner"):
-            done = process.follow([*self._before, *argv], heard, folder=self._folder, environment=environment)
-        return Finished(code=done.code, said=tuple(done.err.splitlines()))
+    def run(self, argv: list[str], environment: dict[str, str], on_line: OnLine) -> Finished:
+        try:
+            done = process.follow([*self._before, *argv], on_line, folder=self._folder, environment=environment)
+        except OSError as error:
+            what = error.strerror or error
+            raise DeviceError(f"{self._label}: cannot start the runner: {what}; check that it is installed") from error
+        return Finished(code=done.code, lines=tuple(done.err.splitlines()))
 
     def pull(self, name: str) -> bytes:
         try:
@@ -40,11 +43,11 @@ class LocalDesk:
 
 
 @contextmanager
-def local_desk(label: str, *, keep: bool, before: tuple[str, ...] = ()) -> Iterator[LocalDesk]:
+def local_workspace(label: str, *, keep: bool, before: tuple[str, ...] = ()) -> Iterator[LocalWorkspace]:
     """A fresh folder among the temporary files, removed afterwards unless `keep`."""
     folder = Path(tempfile.mkdtemp(prefix="edge-export-run-"))
     try:
-        yield LocalDesk(label, folder, before)
+        yield LocalWorkspace(label, folder, before)
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)

@@ -22,7 +22,7 @@ LONGEST_LINE = 1 << 14
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """How a command ended. `out` and `err`: the last of what it said."""
+    """How a command ended. `out` and `err`: the last lines of each stream."""
 
     code: int
     out: str
@@ -36,7 +36,7 @@ class Output:
 
 
 def capture(argv: list[str], *, timeout: float | None, environment: dict[str, str] | None = None) -> Output:
-    """Run a command to its end and keep what it said; subprocess.TimeoutExpired after `timeout` seconds."""
+    """Run a command to its end and keep its output; subprocess.TimeoutExpired after `timeout` seconds."""
     with started(argv, environment=environment) as process:
         out, err = process.communicate(timeout=timeout)
     return Output(code=process.returncode, out=_text(out), err=_text(err))
@@ -44,20 +44,20 @@ def capture(argv: list[str], *, timeout: float | None, environment: dict[str, st
 
 def follow(
     argv: list[str],
-    heard: Callable[[str], None],
+    on_line: Callable[[str], None],
     *,
     folder: Path | None = None,
     environment: dict[str, str] | None = None,
 ) -> Output:
-    """Run a command to its end; `heard` is told each line of its standard error as it comes."""
+    """Run a command to its end; `on_line` gets each line of its standard error as it comes."""
     with started(argv, folder=folder, environment=environment) as process:
-        out, err = _read(process, heard)
+        out, err = _read(process, on_line)
         process.wait()
     return Output(code=process.returncode, out="\n".join(out), err="\n".join(err))
 
 
 def log_to(argv: list[str], log: Path, *, folder: Path | None = None, environment: dict[str, str] | None = None) -> int:
-    """Run a command to its end with all it says added to the file `log`; returns its exit code."""
+    """Run a command to its end with all its output added to the file `log`; returns its exit code."""
     with log.open("ab") as sink, started(argv, folder=folder, environment=environment, sink=sink) as process:
         process.wait()
     return process.returncode
@@ -102,15 +102,15 @@ def signal_name(code: int) -> str:
 def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
-    for asked in (signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, asked)
+            os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
             return
 
 
-def _read(process: subprocess.Popen[bytes], heard: Callable[[str], None]) -> tuple[deque[str], deque[str]]:
+def _read(process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> tuple[deque[str], deque[str]]:
     """Both streams to their ends, the last KEPT_LINES of each."""
     kept: dict[str, deque[str]] = {name: deque(maxlen=KEPT_LINES) for name in ("out", "err")}
     rest = {"out": b"", "err": b""}
@@ -125,7 +125,7 @@ def _read(process: subprocess.Popen[bytes], heard: Callable[[str], None]) -> tup
                 for line in filter(None, map(_line, lines)):
                     kept[key.data].append(line)
                     if key.data == "err":
-                        heard(line)
+                        on_line(line)
                 if not data:
                     selector.unregister(key.fileobj)
     return kept["out"], kept["err"]

@@ -12,9 +12,9 @@ from pathlib import Path
 from shutil import disk_usage
 
 from edge_export.device import process
-from edge_export.device.local import LocalDesk, local_desk
-from edge_export.device.place import ARM, Facts, Parcel, Seen
-from edge_export.device.setup import lacking
+from edge_export.device.local import LocalWorkspace, local_workspace
+from edge_export.device.place import ARM, Payload, PlaceInfo, PlaceStatus
+from edge_export.device.readiness import lacking
 from edge_export.device.store import one_writer, store
 from edge_export.device.tools import require
 from edge_export.errors import DeviceError, UsageError
@@ -26,7 +26,7 @@ DEFAULT_CPU = "max"
 
 @dataclass(frozen=True, kw_only=True)
 class Cpu:
-    """A CPU under emulation. option: after -cpu. The rest as Linux would tell it in /proc/cpuinfo."""
+    """A CPU under emulation. option: after -cpu. The rest as Linux has it in /proc/cpuinfo."""
 
     name: str
     summary: str
@@ -103,7 +103,7 @@ class QemuPlace:
     def label(self) -> str:
         return f"qemu:{self.cpu.name}"
 
-    def facts(self) -> Facts:
+    def info(self) -> PlaceInfo:
         emulator = require("qemu", "qemu")
         known = process.capture([emulator, "-cpu", "help"], timeout=60)
         if self.cpu.name not in known.out.split():
@@ -111,13 +111,13 @@ class QemuPlace:
                 f"{emulator} has no CPU {self.cpu.name} ({known.last_line}); install qemu-user-static 7.2 or later"
             )
         free = disk_usage(tempfile.gettempdir()).free
-        return Facts(machine=ARM, cpu_features=self.cpu.features, cores=os.cpu_count() or 1, free=free)
+        return PlaceInfo(machine=ARM, cpu_features=self.cpu.features, cores=os.cpu_count() or 1, free=free)
 
-    def push(self, parcel: Parcel, progress: Progress) -> None:
-        progress(f"{parcel.name} is here", 1, 1)
+    def push(self, payload: Payload, progress: Progress) -> None:
+        progress(f"{payload.name} is here", 1, 1)
 
-    def desk(self, *, keep: bool) -> AbstractContextManager[LocalDesk]:
-        return local_desk(self.label, keep=keep, before=command(self.cpu))
+    def workspace(self, *, keep: bool) -> AbstractContextManager[LocalWorkspace]:
+        return local_workspace(self.label, keep=keep, before=command(self.cpu))
 
 
 def open_qemu(detail: str | None) -> QemuPlace:
@@ -128,10 +128,10 @@ def open_qemu(detail: str | None) -> QemuPlace:
     return QemuPlace(cpu=CPUS[name])
 
 
-def seen() -> Iterator[Seen]:
+def list_cpus() -> Iterator[PlaceStatus]:
     lacks = lacking("qemu")
     for cpu in CPUS.values():
-        yield Seen(where=f"qemu:{cpu.name}", what=cpu.summary, lacks=lacks)
+        yield PlaceStatus(where=f"qemu:{cpu.name}", what=cpu.summary, lacks=lacks)
 
 
 def command(cpu: Cpu) -> tuple[str, ...]:

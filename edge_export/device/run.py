@@ -5,21 +5,23 @@ It knows neither how a place is reached nor what a runner does.
 
 import hashlib
 import re
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from edge_export.device.place import Finished, Parcel, Place, check_features, split_where
+from edge_export.device.place import Finished, Payload, Place, check_features
+from edge_export.device.places import split_where
 from edge_export.device.process import signal_name
-from edge_export.device.runner import Runner, runner_for
-from edge_export.errors import BundleError, DeviceError, EdgeExportError, UsageError
+from edge_export.device.runner import Runner
+from edge_export.device.runners import runner_for
+from edge_export.errors import BundleError, DeviceError, EdgeExportError, RecordError, UsageError
 from edge_export.progress import Progress, silent
-from runtime_py import strict_json
 from runtime_py.audio import replace_file
-from runtime_py.bundle import Bundle, open_bundle, sha256_of
-from runtime_py.generate import Request, check_request, default_seconds, encode_prompt, pieces, read_tokenizer
+from runtime_py.bundle import Bundle, open_bundle, read_tokenizer, sha256_of
+from runtime_py.generation_spec import GenerationSpec
+from runtime_py.loop import encode_prompt, pieces
 from runtime_py.manifest import MANIFEST_FILE
+from runtime_py.record import Record, parse_record
+from runtime_py.request import Request, check_request, default_seconds
 
 WAV_FILE, RECORD_FILE = "out.wav", "run.json"
 MOST_ARGUMENT_BYTES = 128 * 1024 - 1  # of one argument, under Linux and Android
@@ -60,11 +62,21 @@ class DeviceRun:
     """What came back. runner_bytes, bundle_bytes: of all that travels. kept: the run's folder there, if it stayed."""
 
     label: str
-    record: dict[str, Any]
+    record: Record
     runner_bytes: int
     bundle_bytes: int
     kept: str | None
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What a run left over there, in `folder`: the runner's last lines, the record's JSON, and the WAV if asked for."""
+
+    folder: str
+    lines: tuple[str, ...]
+    record: bytes
+    wav: bytes | None
 
 
 def run_on_device(request: DeviceRequest, progress: Progress = silent, runner: Runner | None = None) -> DeviceRun:
@@ -79,35 +91,36 @@ def run_on_device(request: DeviceRequest, progress: Progress = silent, runner: R
     """
     kind, detail = split_where(request.where)
     bundle = open_bundle(request.bundle)
-    total = _check(request, bundle)
+    generation = _generation(request, bundle)
     make = runner_for(bundle.manifest.backend, kind) if runner is None else lambda *_: runner
     place = kind.open(detail)
-    facts = place.facts()
     target = bundle.manifest.target
-    check_features(place.label, facts, target.cpu_features, target.name)
+    check_features(place.label, place.info(), target.cpu_features, target.name)
     runner = make(kind, progress)
-    cargo = _parcel(bundle)
-    place.push(runner.parcel, progress)
-    place.push(cargo, progress)
-    finished, wav, record, folder = _played(place, request, runner, cargo, total, progress)
-    document = _checked(record, wav, place.label)
-    note = f"{runner.name}: note: "
-    if request.out is not None and wav is not None:
-        replace_file(request.out, wav)
+    payload = _payload(bundle)
+    place.push(runner.payload, progress)
+    place.push(payload, progress)
+    total = 0 if generation is None else len(pieces(bundle.manifest.generation, generation))
+    reporter = _Reporter(place.label, progress, total)
+    made = _play(place, runner, payload, request, generation, reporter)
+    record = _record(made, place.label)
+    if request.out is not None and made.wav is not None:
+        replace_file(request.out, made.wav)
     if request.record is not None:
-        replace_file(request.record, record)
+        replace_file(request.record, made.record)
+    note = f"{runner.name}: note: "
     return DeviceRun(
         label=place.label,
-        record=document,
-        runner_bytes=runner.parcel.bytes,
-        bundle_bytes=cargo.bytes,
-        kept=folder if request.keep else None,
-        notes=tuple(line.removeprefix(note) for line in finished.said if line.startswith(note)),
+        record=record,
+        runner_bytes=runner.payload.bytes,
+        bundle_bytes=payload.bytes,
+        kept=made.folder if request.keep else None,
+        notes=tuple(line.removeprefix(note) for line in made.lines if line.startswith(note)),
     )
 
 
-def _check(request: DeviceRequest, bundle: Bundle) -> int:
-    """Refuse here what the device would refuse; returns how many pieces of work the run has."""
+def _generation(request: DeviceRequest, bundle: Bundle) -> Request | None:
+    """What to generate, None for the golden request; what the device would refuse is refused here."""
     manifest = bundle.manifest
     if request.golden:
         given = [name for name in ("prompt", "seconds", "seed", "steps") if getattr(request, name) is not None]
@@ -115,7 +128,16 @@ def _check(request: DeviceRequest, bundle: Bundle) -> int:
             raise UsageError(f"--golden and --{given[0]} exclude each other: the golden request is the bundle's own")
         if not bundle.path(manifest.golden).is_file():
             raise BundleError(f"{bundle.path(manifest.golden)} is missing; build the bundle again to replay it")
-        return 0
+        return None
+    spec = manifest.generation
+    generation = _completed(request, spec)
+    check_request(generation, spec)
+    encode_prompt(read_tokenizer(bundle), generation, spec)
+    return generation
+
+
+def _completed(request: DeviceRequest, spec: GenerationSpec) -> Request:
+    """The request with all that was not given; of a prompt that a command line can carry."""
     if request.prompt is None:
         raise UsageError('--prompt is missing; say what to play, such as --prompt "warm arpeggios", or --golden')
     if "\0" in request.prompt:
@@ -123,61 +145,33 @@ def _check(request: DeviceRequest, bundle: Bundle) -> int:
     size = len(request.prompt.encode())
     if size > MOST_ARGUMENT_BYTES:
         raise UsageError(f"the prompt has {size} bytes, a command line carries {MOST_ARGUMENT_BYTES}; shorten it")
-    asked = Request(
+    return Request(
         prompt=request.prompt,
-        seconds=default_seconds(manifest) if request.seconds is None else request.seconds,
+        seconds=default_seconds(spec) if request.seconds is None else request.seconds,
         seed=request.seed or 0,
         steps=request.steps,
     )
-    check_request(asked, manifest)
-    encode_prompt(read_tokenizer(bundle), asked, manifest)
-    return len(pieces(manifest, asked))
 
 
-def _parcel(bundle: Bundle) -> Parcel:
+def _payload(bundle: Bundle) -> Payload:
     """The files that the manifest names, and the manifest; whatever else lies in the folder stays here."""
     manifest = bundle.manifest
     files = {spec.file: spec.sha256 for spec in manifest.files if bundle.path(spec).is_file()}
     files[MANIFEST_FILE] = sha256_of(bundle.folder / MANIFEST_FILE)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"bundle-{manifest.model.name}-{manifest.backend}-{manifest.recipe.name}")
-    return Parcel(name=name[:MOST_NAME], folder=bundle.folder, files=files)
+    return Payload(name=name[:MOST_NAME], folder=bundle.folder, files=files)
 
 
-def _played(
-    place: Place, request: DeviceRequest, runner: Runner, cargo: Parcel, total: int, progress: Progress
-) -> tuple[Finished, bytes | None, bytes, str]:
-    """Run it over there, and bring back WAV and record; the last is the folder of the run over there."""
-    with ExitStack() as stack:
-        desk = stack.enter_context(place.desk(keep=request.keep))
-        argv = runner.argv(desk.at(runner.parcel), _options(request, desk.at(cargo), place.label))
-        finished = desk.run(argv, runner.environment, _Steps(place.label, progress, total).heard)
-        if finished.code != 0:
-            raise _error(finished, place.label, runner.name)
-        progress("bringing the record back", 0, 1)
-        wav = desk.pull(WAV_FILE) if request.out is not None else None
-        return finished, wav, desk.pull(RECORD_FILE), desk.folder
-
-
-def _options(request: DeviceRequest, bundle: str, label: str) -> list[str]:
-    """The runner's options; each with its value in one word, for a value may begin with a dash."""
-    options = [f"--bundle={bundle}", f"--label={label}", f"--record={RECORD_FILE}"]
-    for name in ("prompt", "seconds", "seed", "steps", "threads"):
-        value = getattr(request, name)
-        if value is not None:
-            options.append(f"--{name}={value}")
-    if request.out is not None:
-        options.append(f"--out={WAV_FILE}")
-    return options + ["--golden"] * request.golden + ["--float"] * request.float32
-
-
-class _Steps:
-    """Turns the runner's own progress, such as "[2/6] dit 1 of 4: 0.10 s", into ours."""
+class _Reporter:
+    """Progress of one run; the runner's own, such as "[2/6] dit 1 of 4: 0.10 s", becomes ours."""
 
     def __init__(self, label: str, progress: Progress, total: int) -> None:
         self._label, self._progress, self._total, self._done = label, progress, total, 0
-        progress(f"starting on {label}", 0, max(1, total))
 
-    def heard(self, line: str) -> None:
+    def starting(self) -> None:
+        self._progress(f"starting on {self._label}", 0, max(1, self._total))
+
+    def on_line(self, line: str) -> None:
         if not line.startswith("["):
             return
         counted, _, text = line.partition("] ")
@@ -185,14 +179,46 @@ class _Steps:
         self._progress(f"{self._label}: {text}", self._done, int(total) if total.isdigit() else self._total)
         self._done += 1
 
+    def pulling(self) -> None:
+        self._progress("bringing the record back", 0, 1)
+
+
+def _play(
+    place: Place,
+    runner: Runner,
+    payload: Payload,
+    request: DeviceRequest,
+    generation: Request | None,
+    reporter: _Reporter,
+) -> _Made:
+    """Run it over there, and bring back what it made."""
+    with place.workspace(keep=request.keep) as workspace:
+        options = [f"--bundle={workspace.at(payload)}", f"--label={place.label}", f"--record={RECORD_FILE}"]
+        argv = runner.argv(workspace.at(runner.payload), [*options, *_options(request, generation)])
+        reporter.starting()
+        finished = workspace.run(argv, runner.environment, reporter.on_line)
+        if finished.code != 0:
+            raise _error(finished, place.label, runner.name)
+        reporter.pulling()
+        wav = workspace.pull(WAV_FILE) if request.out is not None else None
+        return _Made(folder=workspace.folder, lines=finished.lines, record=workspace.pull(RECORD_FILE), wav=wav)
+
+
+def _options(request: DeviceRequest, generation: Request | None) -> list[str]:
+    """The runner's options; each with its value in one word, for a value may begin with a dash."""
+    values = {} if generation is None else asdict(generation)
+    values |= {"threads": request.threads, "out": WAV_FILE if request.out is not None else None}
+    options = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    return options + ["--golden"] * request.golden + ["--float"] * request.float32
+
 
 def _error(finished: Finished, label: str, runner: str) -> EdgeExportError:
     error = f"{runner}: error: "
-    told = [line.removeprefix(error) for line in finished.said if line.startswith(error)]
-    if told and 0 < finished.code < 126:
-        return RunnerError(told[-1], finished.code)
+    errors = [line.removeprefix(error) for line in finished.lines if line.startswith(error)]
+    if errors and 0 < finished.code < 126:
+        return RunnerError(errors[-1], finished.code)
     name = signal_name(finished.code)
-    last = finished.said[-1] if finished.said else "it said nothing"
+    last = finished.lines[-1] if finished.lines else "it said nothing"
     if name == "SIGKILL":
         return DeviceError(f"the runner was killed on {label}, most likely for want of memory; ask for fewer --seconds")
     if name == "SIGILL":
@@ -200,16 +226,13 @@ def _error(finished: Finished, label: str, runner: str) -> EdgeExportError:
     return DeviceError(f"the runner ended with {name} on {label}; last line: {last[:300]}")
 
 
-def _checked(record: bytes, wav: bytes | None, label: str) -> dict[str, Any]:
-    """The record as a document that has the stages, of the WAV that came with it."""
+def _record(made: _Made, label: str) -> Record:
+    """The record as the one reader reads it, of the WAV that came with it."""
     try:
-        document = strict_json.parse(record.decode("utf-8"))
-        for event in document["stages"]:
-            float(event["load"]), float(event["run"]), str(event["stage"])
-        told = document["wav"]["sha256"] if wav is not None else None
-    except (ValueError, KeyError, TypeError) as error:
-        raise DeviceError(f"{label} wrote a record that cannot be read ({error}); rebuild the runner") from error
-    if wav is not None and hashlib.sha256(wav).hexdigest() != told:
+        record = parse_record(made.record.decode("utf-8"))
+    except (UnicodeDecodeError, RecordError) as error:
+        reason = str(error).partition(";")[0]
+        raise DeviceError(f"{label} wrote a record that cannot be read ({reason}); rebuild the runner") from error
+    if made.wav is not None and (record.wav is None or hashlib.sha256(made.wav).hexdigest() != record.wav.sha256):
         raise DeviceError(f"the WAV from {label} is not the one its record tells of; run the same command again")
-    found: dict[str, Any] = document
-    return found
+    return record

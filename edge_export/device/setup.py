@@ -6,9 +6,8 @@ Whoever plays no LiteRT bundles needs none: where it cannot be brought, that is 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_export.device import litert_arm, sdk, tools
-from edge_export.device.tools import NEEDED
-from edge_export.errors import EdgeExportError, MissingDependency, UsageError
+from edge_export.device import arm_python, sdk, tools
+from edge_export.errors import EdgeExportError, UsageError
 from edge_export.progress import Progress, silent
 
 DEFAULT_PLACES = ("host", "qemu")
@@ -29,16 +28,6 @@ class SetUp:
     notes: tuple[str, ...]
 
 
-def lacking(place: str) -> tuple[str, ...]:
-    """What a kind of place needs and this machine does not have, in words; empty when all is here."""
-    lacks = [f"{tool.seen} is not installed" for tool in tools.missing([place])]
-    try:
-        _ = sdk.host_sdk() if place == "host" else sdk.arm_sdk()
-    except MissingDependency as error:
-        lacks.append(str(error).partition(";")[0])
-    return tuple(lacks)
-
-
 def set_up(place: str | None, agree: Callable[[str], bool], progress: Progress = silent) -> SetUp:
     """Make ready for one kind of place, or for all that need no device. `agree` is asked before anything is installed.
 
@@ -47,24 +36,24 @@ def set_up(place: str | None, agree: Callable[[str], bool], progress: Progress =
         MissingDependency: a tool is missing and cannot be installed from here; the message has the command.
         FetchError: the Arm SDK cannot be fetched.
     """
-    if place is not None and place not in NEEDED:
-        raise UsageError(f"no place called {place!r}; choose from {', '.join(NEEDED)}")
+    if place is not None and place not in tools.NEEDED:
+        raise UsageError(f"no place called {place!r}; choose from {', '.join(tools.NEEDED)}")
     places = DEFAULT_PLACES if place is None else (place,)
     version = sdk.installed_version()
-    lacking = tools.missing(places)
-    tools.install(lacking, agree, progress)
+    missing = tools.missing(places)
+    tools.install(missing, agree, progress)
     sdks = {}
     for name in places:
         found = sdk.host_sdk() if name == "host" else sdk.fetch_arm_sdk(progress)
         sdks[name] = str(found.folder)
     litert, notes = _litert(progress) if "qemu" in places else (None, ())
-    installed = tuple(tool.package for tool in lacking)
+    installed = tuple(tool.package for tool in missing)
     return SetUp(places=places, installed=installed, version=version, sdks=sdks, litert=litert, notes=notes)
 
 
 def _litert(progress: Progress) -> tuple[str | None, tuple[str, ...]]:
     """The folder of LiteRT for Arm, or a note of what is in the way."""
     try:
-        return str(litert_arm.fetch_arm_python(progress).folder), ()
+        return str(arm_python.fetch_arm_python(progress).folder), ()
     except EdgeExportError as error:
         return None, (f"LiteRT bundles cannot be played on qemu: {error}",)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from edge_export.device.place import Seen
+from edge_export.device.place import PlaceStatus
 from edge_export.device.run import DeviceRun
 from edge_export.report import table
 
@@ -15,16 +15,16 @@ def stage_table(run: DeviceRun) -> Table:
     """Time and memory of each stage of a record, as `edge-export run` shows its own."""
     numbers = ("load ms", "runs", "per run ms", "total ms", "peak MB")
     made = table(f"time on {run.label}", "stage", *numbers, right=numbers)
-    events: list[dict[str, Any]] = run.record["stages"]
-    for stage in dict.fromkeys(event["stage"] for event in events):
-        mine = [event for event in events if event["stage"] == stage]
-        load, runs = sum(event["load"] for event in mine), [event["run"] for event in mine]
-        total, peak = load + sum(runs), max((event.get("peak_rss_mb", 0.0) for event in mine), default=0.0)
+    stages = run.record.run.stages
+    for name in dict.fromkeys(stage.stage for stage in stages):
+        mine = [stage for stage in stages if stage.stage == name]
+        load, runs = sum(stage.load for stage in mine), [stage.run for stage in mine]
+        total, peak = load + sum(runs), max(stage.peak_rss_mb for stage in mine)
         values = (load * 1e3, len(runs), sum(runs) / len(runs) * 1e3, total * 1e3, peak)
-        made.add_row(stage, *(form.format(value) for form, value in zip(FORMS, values)))
+        made.add_row(name, *(form.format(value) for form, value in zip(FORMS, values)))
     if run.label.startswith("qemu"):
         made.caption = "An emulator's times say nothing of a device's."
-    whole = sum(event["load"] + event["run"] for event in events)
+    whole = sum(stage.load + stage.run for stage in stages)
     made.add_row("all", "", "", "", f"{whole * 1e3:.0f}", "")
     return made
 
@@ -32,22 +32,22 @@ def stage_table(run: DeviceRun) -> Table:
 FORMS = ("{:.0f}", "{}", "{:.1f}", "{:.0f}", "{:.0f}")
 
 
-def place_table(places: Iterable[Seen]) -> Table:
+def place_table(places: Iterable[PlaceStatus]) -> Table:
     made = table("places", "--on", "what", "state")
     for place in places:
         made.add_row(place.where, place.what, "; ".join(place.lacks) if place.lacks else "ready")
     return made
 
 
-def place_records(places: Iterable[Seen]) -> list[dict[str, Any]]:
+def place_records(places: Iterable[PlaceStatus]) -> list[dict[str, Any]]:
     return [{**asdict(place), "lacks": list(place.lacks), "ready": not place.lacks} for place in places]
 
 
 def run_record(run: DeviceRun) -> dict[str, Any]:
     """The record without its tensors, which are large and nobody's to read."""
-    told = {key: value for key, value in run.record.items() if key != "tensors"}
     return {
-        **told,
+        **asdict(run.record.run),
+        "wav": None if run.record.wav is None else asdict(run.record.wav),
         "label": run.label,
         "runner_bytes": run.runner_bytes,
         "bundle_bytes": run.bundle_bytes,

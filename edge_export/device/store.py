@@ -1,18 +1,22 @@
 """The folder of the user's cache that devices need: SDKs, built runners, logs; and one writer at a time.
 
-It knows places on the disk, not what they hold.
+Each folder that was brought or built holds a JSON file with the hashes of all the others. What they are for is not
+known here.
 """
 
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from edge_export.errors import OutputError, UsageError
 from edge_export.staging import staged_folder
+from runtime_py import strict_json
+from runtime_py.bundle import sha256_of
 
 Found = TypeVar("Found")
 
@@ -64,3 +68,31 @@ def fetched(
         with staged_folder(folder) as partial:
             make(partial)
         return read(folder)
+
+
+def hashes(root: Path, folder: Path) -> dict[str, str]:
+    """sha256 by path below `root` of the files in `folder`, in order of their names."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(root).as_posix(): sha256_of(path) for path in files}
+
+
+def write_hashes(folder: Path, name: str, origin: dict[str, Any]) -> None:
+    """Write the file `name`: of what the files in `folder` were made, and their hashes."""
+    document = {**origin, "files": hashes(folder, folder)}
+    (folder / name).write_text(json.dumps(document, indent=2), encoding="utf-8")
+
+
+def intact_files(
+    folder: Path, name: str, key: str, value: str, *, needed: tuple[str, ...] = ()
+) -> dict[str, str] | None:
+    """The files that `write_hashes` wrote of, if all are as they were, hold those `needed`, and `key` is `value`.
+
+    A cache may have been trimmed, or cut short by a full disk.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        document = strict_json.parse((folder / name).read_text(encoding="utf-8"))
+        files: dict[str, str] = document["files"]
+        whole = document[key] == value and files.keys() >= set(needed)
+        if whole and all(sha256_of(folder / file) == sha256 for file, sha256 in files.items()):
+            return files
+    return None

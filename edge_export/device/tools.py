@@ -23,40 +23,42 @@ ARM_COMPILER = "aarch64-linux-gnu-g++"
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """`seen` is a command on the PATH, or a header such as nlohmann/json.hpp."""
+    """`provides` is a command on the PATH, or a header such as nlohmann/json.hpp."""
 
     name: str
     purpose: str
-    seen: str
+    provides: str
     package: str
 
     @property
     def is_header(self) -> bool:
-        return "/" in self.seen
+        return "/" in self.provides
 
     def here(self) -> bool:
         if not self.is_header:
-            return shutil.which(self.seen) is not None
+            return shutil.which(self.provides) is not None
         own = os.environ.get("EDGE_HEADERS")
-        return any((folder / self.seen).is_file() for folder in (*([Path(own)] if own else []), *HEADER_FOLDERS))
+        return any((folder / self.provides).is_file() for folder in (*([Path(own)] if own else []), *HEADER_FOLDERS))
 
 
 TOOLS: dict[str, Tool] = {
     tool.name: tool
     for tool in (
-        Tool(name="g++", purpose="compiles the runner for this machine", seen="g++", package="g++"),
+        Tool(name="g++", purpose="compiles the runner for this machine", provides="g++", package="g++"),
         Tool(
             name="g++-aarch64",
             purpose="compiles the runner for Arm",
-            seen=ARM_COMPILER,
+            provides=ARM_COMPILER,
             package="g++-aarch64-linux-gnu",
         ),
-        Tool(name="qemu", purpose="emulates Arm CPUs", seen=EMULATOR, package="qemu-user-static"),
-        Tool(name="adb", purpose="talks to Android devices", seen="adb", package="adb"),
-        Tool(name="cmake", purpose="builds the runner", seen="cmake", package="cmake"),
-        Tool(name="ninja", purpose="builds the runner", seen="ninja", package="ninja-build"),
-        Tool(name="json", purpose="reads JSON in the runner", seen="nlohmann/json.hpp", package="nlohmann-json3-dev"),
-        Tool(name="cli11", purpose="reads the runner's options", seen="CLI/CLI.hpp", package="libcli11-dev"),
+        Tool(name="qemu", purpose="emulates Arm CPUs", provides=EMULATOR, package="qemu-user-static"),
+        Tool(name="adb", purpose="talks to Android devices", provides="adb", package="adb"),
+        Tool(name="cmake", purpose="builds the runner", provides="cmake", package="cmake"),
+        Tool(name="ninja", purpose="builds the runner", provides="ninja", package="ninja-build"),
+        Tool(
+            name="json", purpose="reads JSON in the runner", provides="nlohmann/json.hpp", package="nlohmann-json3-dev"
+        ),
+        Tool(name="cli11", purpose="reads the runner's options", provides="CLI/CLI.hpp", package="libcli11-dev"),
     )
 }
 
@@ -77,10 +79,10 @@ def missing(places: Iterable[str]) -> list[Tool]:
 def require(name: str, where: str) -> str:
     """The path of a tool's command; MissingDependency says how to bring it."""
     tool = TOOLS[name]
-    path = shutil.which(tool.seen)
+    path = shutil.which(tool.provides)
     if path is None:
         raise MissingDependency(
-            f"{tool.seen} is not installed, and {where} needs it: edge-export device setup --on {where}, or "
+            f"{tool.provides} is not installed, and {where} needs it: edge-export device setup --on {where}, or "
             f"apt-get install {tool.package}"
         )
     return path
@@ -97,7 +99,7 @@ def install(tools: list[Tool], agree: Callable[[str], bool], progress: Progress 
         return
     packages = [tool.package for tool in tools]
     command = f"apt-get install -y {' '.join(packages)}"
-    lacking = f"missing: {', '.join(tool.seen for tool in tools)}"
+    lacking = f"missing: {', '.join(tool.provides for tool in tools)}"
     if shutil.which("apt-get") is None:
         raise MissingDependency(f"{lacking}; there is no apt-get here: install what a Debian would by {command}")
     as_root = _as_root()
@@ -106,7 +108,7 @@ def install(tools: list[Tool], agree: Callable[[str], bool], progress: Progress 
     if not agree(" ".join((*as_root, command))):
         raise UsageError(f"{lacking}; nothing was installed: say --yes, or run {command}")
     _apt_get(as_root, packages, progress)
-    left = [tool.seen for tool in tools if not tool.here()]
+    left = [tool.provides for tool in tools if not tool.here()]
     if left:
         raise MissingDependency(f"still missing after {command}: {', '.join(left)}; check the PATH")
 
@@ -134,5 +136,5 @@ def _apt_get(as_root: tuple[str, ...], packages: list[str], progress: Progress) 
     progress(f"installing {', '.join(packages)}", 0, 1)
     if process.log_to(install_them, log) != 0:
         ending = [line for line in log.read_text("utf-8", "replace").splitlines() if line.startswith("E:")]
-        said = ending[-1] if ending else "it did not say why"
-        raise MissingDependency(f"apt-get failed: {said}; run it yourself: apt-get install {' '.join(packages)}")
+        reason = ending[-1] if ending else "it did not say why"
+        raise MissingDependency(f"apt-get failed: {reason}; run it yourself: apt-get install {' '.join(packages)}")

@@ -18,16 +18,16 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 TRANSPOSED_CONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
-def heard_by(module: nn.Module, outputs: Interval) -> Interval:
+def needed_inputs(module: nn.Module, outputs: Interval) -> Interval:
     """The inputs that `outputs` depend on."""
     if isinstance(module, nn.Sequential):
         for layer in reversed(list(module)):
-            outputs = heard_by(layer, outputs)
+            outputs = needed_inputs(layer, outputs)
         return outputs
     if isinstance(module, DecoderBlock):
-        return heard_by(module.layers, outputs)
+        return needed_inputs(module.layers, outputs)
     if isinstance(module, ResidualUnit):
-        inner = heard_by(module.layers, outputs)
+        inner = needed_inputs(module.layers, outputs)
         return min(inner[0], outputs[0]), max(inner[1], outputs[1])
     if isinstance(module, CONVOLUTIONS):
         return _convolution(module, outputs)
@@ -60,7 +60,7 @@ def decoder_margin(config: OobleckConfig) -> int:
     """Latents on either side that the sound of one latent depends on: 10 for the published decoder."""
     with torch.device("meta"):
         decoder = Decoder(config)
-    start, end = heard_by(decoder.layers, (0, config.hop))
+    start, end = needed_inputs(decoder.layers, (0, config.hop))
     return max(-start, end - 1)
 
 

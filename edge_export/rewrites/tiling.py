@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from edge_export.errors import BuildError
 from edge_export.model.autoencoder import DecoderBlock
 from edge_export.model.config import ModelConfig
-from edge_export.model.receptive_field import Interval, decoder_window, heard_by
+from edge_export.model.receptive_field import Interval, decoder_window, needed_inputs
 from edge_export.rewrites.concat import concat
 from edge_export.rewrites.convolution import FlatDecoder
 from edge_export.rewrites.replace import replace_each
@@ -44,8 +44,8 @@ class TiledDecoder(FlatDecoder):
         for layer in layers[: self.head]:
             x = layer(x)
         tiles = []
-        for heard, kept in self.spans:
-            tile = x[..., slice(*heard)]
+        for needed, kept in self.spans:
+            tile = x[..., slice(*needed)]
             for layer in layers[self.head :]:
                 tile = layer(tile)
             tiles.append(tile[..., slice(*kept)])
@@ -55,7 +55,7 @@ class TiledDecoder(FlatDecoder):
 def _span(tail: list[nn.Module], tile: Interval, length: int) -> tuple[Interval, Interval]:
     """What the tail must be given of `length` moments for those of `tile`, and which samples of it they become."""
     hop = upsampling(tail)
-    start, end = heard_by(nn.Sequential(*tail), (tile[0] * hop, tile[1] * hop))
+    start, end = needed_inputs(nn.Sequential(*tail), (tile[0] * hop, tile[1] * hop))
     begin, stop = max(start, 0), min(end, length)
     return (begin, stop), ((tile[0] - begin) * hop, (tile[1] - begin) * hop)
 
@@ -74,8 +74,8 @@ def head_length(layers: list[nn.Module]) -> int:
     """How many layers to run whole: the least after which the rest hears no further than MOST_MARGIN."""
     for head in range(1, len(layers)):
         rate, tail = upsampling(layers[:head]), layers[head:]
-        heard: Interval = heard_by(nn.Sequential(*tail), (0, upsampling(tail)))
-        if isinstance(tail[0], DecoderBlock) and max(-heard[0], heard[1] - 1) <= MOST_MARGIN * rate:
+        needed: Interval = needed_inputs(nn.Sequential(*tail), (0, upsampling(tail)))
+        if isinstance(tail[0], DecoderBlock) and max(-needed[0], needed[1] - 1) <= MOST_MARGIN * rate:
             return head
     return len(layers)
 

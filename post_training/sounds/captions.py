@@ -1,8 +1,8 @@
-"""Facts in words: one of several wordings, every fact in each. It knows nothing of sound."""
+"""Attributes in words: one of several wordings, every attribute in each. It knows nothing of sound."""
 
 import numpy as np
 
-from post_training.sounds.facts import Facts
+from post_training.sounds.attributes import Attributes
 from post_training.sounds.kinds import KINDS
 
 # What stands before the noun.
@@ -29,7 +29,7 @@ AFTER = {
 OPENINGS = ("the sound of", "a recording of", "listen to")
 
 
-def said(word: str) -> tuple[str, ...]:
+def synonyms(word: str) -> tuple[str, ...]:
     """Every way in which a caption may say an adjective."""
     return BEFORE.get(word, ()) + AFTER.get(word, ())
 
@@ -45,20 +45,23 @@ def listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 
 
-def caption(facts: Facts, rng: np.random.Generator) -> str:
-    """One of the wordings of these facts: every adjective, the tempo, the key and the note are in it."""
+def caption(attributes: Attributes, rng: np.random.Generator) -> str:
+    """One of the wordings of these attributes: every adjective, the tempo, the key and the note are in it."""
 
     def one_of(choices: tuple[str, ...]) -> str:
         return choices[int(rng.integers(len(choices)))]
 
-    name = one_of(KINDS[facts.kind].names)
+    name = one_of(KINDS[attributes.kind].names)
     article, noun = name.split(" ", 1) if name.startswith(("a ", "an ")) else ("", name)
-    said_words = {word: one_of(said(word)) for word in facts.adjectives}
-    before = [word for axis, word in said_words.items() if word in BEFORE.get(axis, ())]
-    after = [word for axis, word in said_words.items() if word not in BEFORE.get(axis, ())]
+    chosen_words = {word: one_of(synonyms(word)) for word in attributes.adjectives}
+    before = [word for axis, word in chosen_words.items() if word in BEFORE.get(axis, ())]
+    after = [word for axis, word in chosen_words.items() if word not in BEFORE.get(axis, ())]
     before, after = [before[i] for i in rng.permutation(len(before))], [after[i] for i in rng.permutation(len(after))]
-    tempo = [one_of((f"{facts.bpm:g} BPM", f"{facts.bpm:g}BPM"))] if facts.bpm else []
-    pitch = [*([f"in {facts.key}"] if facts.key else []), *([f"on the note {facts.note}"] if facts.note else [])]
+    tempo = [one_of((f"{attributes.bpm:g} BPM", f"{attributes.bpm:g}BPM"))] if attributes.bpm else []
+    pitch = [
+        *([f"in {attributes.key}"] if attributes.key else []),
+        *([f"on the note {attributes.note}"] if attributes.note else []),
+    ]
     timed = [f"at {words}" for words in tempo]
 
     plain = with_article(article, noun)

@@ -1,4 +1,4 @@
-"""A clip from a seed: facts are drawn, the sound is made, placed and levelled, and a caption says what it is.
+"""A clip from a seed: attributes are drawn, the sound is made, placed and levelled, and a caption says what it is.
 
 The same seed gives the same clip, bit for bit, on the same machine and with the same versions of numpy and scipy.
 """
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_export.errors import UsageError
+from post_training.sounds.attributes import AXES, BRIGHTNESS, LEVEL, PAN, SPACE, Attributes
 from post_training.sounds.captions import caption
-from post_training.sounds.facts import AXES, BRIGHTNESS, LEVEL, PAN, SPACE, Facts
 from post_training.sounds.kinds import KINDS, Kind
 from post_training.sounds.synth import count, pan, reverberate, shelf
 from post_training.sounds.tonal import NAMES, SCALES
@@ -37,7 +37,7 @@ FADE_IN, FADE_OUT = 0.003, 0.04
 class Clip:
     audio: np.ndarray  # float32 [2, samples] at 44.1 kHz, within -0.95..0.95, silent at both ends
     caption: str
-    facts: Facts
+    attributes: Attributes
 
 
 def is_held_out(kind: str, adjectives: tuple[str, ...]) -> bool:
@@ -67,7 +67,7 @@ def draw_adjectives(rng: np.random.Generator, kind: Kind) -> tuple[str, ...]:
     return tuple(word for axis in AXES for word in axis if word in words)
 
 
-def draw_facts(rng: np.random.Generator, *, held_out: bool = False) -> Facts:
+def draw_attributes(rng: np.random.Generator, *, held_out: bool = False) -> Attributes:
     """A kind, adjectives that go with it, and its tempo, key or note; only held-out combinations, or none of them."""
     while True:
         name = list(KINDS)[int(rng.integers(len(KINDS)))]
@@ -78,7 +78,7 @@ def draw_facts(rng: np.random.Generator, *, held_out: bool = False) -> Facts:
     key = f"{NAMES[rng.integers(12)]} {list(SCALES)[rng.integers(2)]}" if kind.keyed else None
     midi = int(rng.integers(kind.notes[0], kind.notes[1] + 1)) if kind.notes else None
     note = f"{NAMES[midi % 12]}{midi // 12 - 1}" if midi is not None else None
-    return Facts(kind=name, adjectives=adjectives, bpm=draw_tempo(rng, kind, adjectives), key=key, note=note)
+    return Attributes(kind=name, adjectives=adjectives, bpm=draw_tempo(rng, kind, adjectives), key=key, note=note)
 
 
 def active_rms(audio: np.ndarray) -> float:
@@ -125,31 +125,31 @@ def to_a_side(rng: np.random.Generator, audio: np.ndarray, word: str | None) -> 
     return pan(audio, -side if word == "left" else side) if word else audio
 
 
-def render(facts: Facts, seed: int, *, seconds: float = SECONDS) -> np.ndarray:
-    """The sound of these facts: float32 [2, samples].
+def render(attributes: Attributes, seed: int, *, seconds: float = SECONDS) -> np.ndarray:
+    """The sound of these attributes: float32 [2, samples].
 
     Raises:
         UsageError: an unknown kind, an adjective that is not one of its own, or a length that cannot be made.
     """
-    kind = KINDS.get(facts.kind)
+    kind = KINDS.get(attributes.kind)
     if kind is None:
-        raise UsageError(f"no kind of sound is called {facts.kind!r}; there are: {', '.join(KINDS)}")
-    strange = [word for word in facts.adjectives if not any(word in axis for axis in kind.axes)]
+        raise UsageError(f"no kind of sound is called {attributes.kind!r}; there are: {', '.join(KINDS)}")
+    strange = [word for word in attributes.adjectives if not any(word in axis for axis in kind.axes)]
     if strange:
-        raise UsageError(f"{facts.kind} cannot be {strange[0]!r}; it can be: {', '.join(sum(kind.axes, ()))}")
+        raise UsageError(f"{attributes.kind} cannot be {strange[0]!r}; it can be: {', '.join(sum(kind.axes, ()))}")
     if not (math.isfinite(seconds) and 1 <= seconds <= LONGEST):
         raise UsageError(f"a clip lasts from 1 to {LONGEST:g} seconds, not {seconds:g}")
     making, placing = (np.random.default_rng((seed, part)) for part in (1, 2))
-    made = kind.make(making, facts, count(seconds)).astype(np.float32)
+    made = kind.make(making, attributes, count(seconds)).astype(np.float32)
     stereo = made if made.ndim == 2 else np.stack([made, made])
-    stereo = tilt(stereo, kind.pivot, facts.on(BRIGHTNESS))
-    stereo = in_a_room(placing, stereo, facts.on(SPACE), SPACE in kind.axes)
-    stereo = to_a_side(placing, stereo, facts.on(PAN))
-    return fade(level(stereo, LEVELS.get(facts.on(LEVEL) or "", 1.0))).astype(np.float32)
+    stereo = tilt(stereo, kind.pivot, attributes.on(BRIGHTNESS))
+    stereo = in_a_room(placing, stereo, attributes.on(SPACE), SPACE in kind.axes)
+    stereo = to_a_side(placing, stereo, attributes.on(PAN))
+    return fade(level(stereo, LEVELS.get(attributes.on(LEVEL) or "", 1.0))).astype(np.float32)
 
 
 def draw(seed: int, *, seconds: float = SECONDS, held_out: bool = False) -> Clip:
     """The clip of this seed, 0 or more; with `held_out`, one of the combinations that are otherwise never drawn."""
-    facts = draw_facts(np.random.default_rng((seed, 0)), held_out=held_out)
-    words = caption(facts, np.random.default_rng((seed, 3)))
-    return Clip(audio=render(facts, seed, seconds=seconds), caption=words, facts=facts)
+    attributes = draw_attributes(np.random.default_rng((seed, 0)), held_out=held_out)
+    words = caption(attributes, np.random.default_rng((seed, 3)))
+    return Clip(audio=render(attributes, seed, seconds=seconds), caption=words, attributes=attributes)

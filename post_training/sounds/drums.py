@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from post_training.sounds.facts import Facts
+from post_training.sounds.attributes import Attributes
 from post_training.sounds.synth import (
     LEAD,
     RATE,
@@ -91,17 +91,17 @@ def clap_hit(rng: np.random.Generator, stretch: float = 1.0) -> Wave:
     return 2 * noise * envelope
 
 
-def strikes(rng: np.random.Generator, facts: Facts, samples: int, interval: float) -> list[float]:
+def strikes(rng: np.random.Generator, attributes: Attributes, samples: int, interval: float) -> list[float]:
     """When something is struck again and again, or once."""
-    return [0.0] if facts.single else every(rng, samples, interval / facts.rate, 0.03)
+    return [0.0] if attributes.single else every(rng, samples, interval / attributes.rate, 0.03)
 
 
 def struck(hit: Callable[[np.random.Generator, float], Wave], interval: float) -> Callable[..., Wave]:
     """A kind that strikes one drum, about every `interval` seconds, with small differences."""
 
-    def make(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
-        usual = [hit(rng, facts.stretch) for _ in range(3)]
-        starts = strikes(rng, facts, samples, interval * rng.uniform(0.8, 1.25))
+    def make(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
+        usual = [hit(rng, attributes.stretch) for _ in range(3)]
+        starts = strikes(rng, attributes, samples, interval * rng.uniform(0.8, 1.25))
         return place(samples, [(start, usual[rng.integers(3)] * rng.uniform(0.8, 1)) for start in starts])
 
     return make
@@ -113,19 +113,19 @@ clap = struck(clap_hit, 0.8)
 crash = struck(crash_hit, 2.2)
 
 
-def hi_hat(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
-    closed, opened = hat_hit(rng, facts.stretch), hat_hit(rng, facts.stretch, True)
-    starts = strikes(rng, facts, samples, 0.28 * rng.uniform(0.85, 1.2))
+def hi_hat(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
+    closed, opened = hat_hit(rng, attributes.stretch), hat_hit(rng, attributes.stretch, True)
+    starts = strikes(rng, attributes, samples, 0.28 * rng.uniform(0.85, 1.2))
     gains = np.where(np.arange(len(starts)) % 2, 0.6, 1.0)
     hits = [opened if index % 8 == 6 else closed for index in range(len(starts))]
     return place(samples, [(start, gain * hit) for start, gain, hit in zip(starts, gains, hits)])
 
 
-def tom(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def tom(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """From high to low and around again."""
     low = rng.uniform(75, 95)
-    drums = [tom_hit(rng, facts.stretch, low * step) for step in (1.9, 1.45, 1.0)]
-    starts = strikes(rng, facts, samples, 0.55 * rng.uniform(0.85, 1.2))
+    drums = [tom_hit(rng, attributes.stretch, low * step) for step in (1.9, 1.45, 1.0)]
+    starts = strikes(rng, attributes, samples, 0.55 * rng.uniform(0.85, 1.2))
     first = int(rng.integers(3))
     events = [(start, drums[(first + i) % 3], 0.5 * ((first + i) % 3 - 1)) for i, start in enumerate(starts)]
     return scatter(samples, events)
@@ -164,9 +164,9 @@ LEVELS = {"kick": 1.0, "snare": 0.75, "clap": 0.6, "open": 0.35, "hat": 0.3, "lo
 def loop(pattern: Pattern, *, swing: float = 0.0, deep: float = 1.0) -> Callable[..., Wave]:
     """A kind that repeats a pattern at the stated beats per minute; `swing` delays every second sixteenth."""
 
-    def make(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
-        assert facts.bpm is not None
-        step = 60 / facts.bpm / 4
+    def make(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
+        assert attributes.bpm is not None
+        step = 60 / attributes.bpm / 4
         hits = {
             "kick": kick_hit(rng, 0.8 if swing == 0 else 1.2, deep),
             "snare": snare_hit(rng),

@@ -10,14 +10,14 @@ from types import MappingProxyType
 import numpy as np
 
 from post_training.sounds import drums, machines, nature, tonal
-from post_training.sounds.facts import BRIGHTNESS, HITS, LENGTH, LEVEL, PACE, PAN, SPACE, Axis, Facts
+from post_training.sounds.attributes import BRIGHTNESS, HITS, LENGTH, LEVEL, PACE, PAN, SPACE, Attributes, Axis
 
-Maker = Callable[[np.random.Generator, Facts, int], np.ndarray]
+Maker = Callable[[np.random.Generator, Attributes, int], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """`make(rng, facts, samples)` gives [samples] or [2, samples], at any loudness and in no room.
+    """`make(rng, attributes, samples)` gives [samples] or [2, samples], at any loudness and in no room.
 
     `names` are noun phrases, with "a " or "an " where English wants it. `pivot` is the frequency in Hz above which
     "bright" lifts and "dark" lowers. `bpm` is the range of tempi, `notes` the lowest and highest MIDI number.

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from post_training.sounds.facts import Facts
+from post_training.sounds.attributes import Attributes
 from post_training.sounds.synth import (
     LEAD,
     RATE,
@@ -35,7 +35,7 @@ from post_training.sounds.synth import (
 )
 
 
-def rain(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def rain(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """A wash of far drops, and near ones that tick."""
     sides = []
     for _ in range(2):
@@ -45,7 +45,7 @@ def rain(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     return twice(sides[0], sides[1])
 
 
-def wind(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def wind(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Noise through a resonance that rises as the gust grows."""
     gust = wander(rng, samples, 0.9, 0.0, 1.0)
     noise = np.stack([white(rng, samples), white(rng, samples)])
@@ -54,9 +54,9 @@ def wind(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     return twice(left, right, 0.6)
 
 
-def waves(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def waves(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Each wave rises for a while, breaks, and runs out hissing."""
-    interval = 4.2 / facts.rate * rng.uniform(0.85, 1.2)
+    interval = 4.2 / attributes.rate * rng.uniform(0.85, 1.2)
     phase = times(samples) / interval + rng.uniform()
     part = phase % 1
     rise = np.where(part < 0.35, (part / 0.35) ** 2.5, np.exp(-(part - 0.35) * 4.2))
@@ -68,11 +68,11 @@ def waves(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     return twice(sides[0], sides[1])
 
 
-def thunder(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def thunder(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """A crack, and a rumble that rolls on in several swells."""
-    length = min(samples, count(4.5 * facts.stretch))
+    length = min(samples, count(4.5 * attributes.stretch))
     rumble = np.zeros(samples)
-    for start in (0.05, *rng.uniform(0.2, 1.6, 5) * facts.stretch):
+    for start in (0.05, *rng.uniform(0.2, 1.6, 5) * attributes.stretch):
         at = count(start)
         if at < samples:
             tail = min(samples - at, length)
@@ -82,7 +82,7 @@ def thunder(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     return 5 * twice(left, right, 0.6) + 0.5 * place(samples, [(0.05, crack)])
 
 
-def fire(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def fire(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """A low flutter, a hiss, and crackles of all sizes."""
     sides = []
     for _ in range(2):
@@ -101,7 +101,7 @@ def bubble(rng: np.random.Generator, lowest: float, highest: float) -> Wave:
     return sine(rise, samples) * decay(samples, samples / RATE) * swell(samples, 0.002, 0.005)
 
 
-def stream(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def stream(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Many bubbles over a soft rush."""
     usual = [bubble(rng, 350, 2600) for _ in range(40)]
     starts = randomly(rng, samples, 70)
@@ -110,14 +110,14 @@ def stream(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     return scatter(samples, events) + 0.16 * twice(left, right)
 
 
-def drops(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def drops(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Drops into a basin, each a plop with a click before it."""
 
     def drop() -> Wave:
         plop, click = bubble(rng, 500, 1500), 0.3 * band(white(rng, 200), 2000, 8000) * decay(200, 0.004)
         return np.concatenate([click, np.zeros(count(rng.uniform(0.005, 0.02))), plop])
 
-    starts = every(rng, samples, 0.8 / facts.rate * rng.uniform(0.85, 1.2), 0.2)
+    starts = every(rng, samples, 0.8 / attributes.rate * rng.uniform(0.85, 1.2), 0.2)
     return scatter(samples, [(start, drop(), rng.uniform(-0.4, 0.4)) for start in starts])
 
 
@@ -133,7 +133,7 @@ def chirp(rng: np.random.Generator, base: float, shape: int) -> Wave:
     return oscillate(base * (1 + 0.35 * bends[shape]), VOICE, samples) * np.sin(np.pi * part) ** 0.7
 
 
-def birds(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def birds(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """A few birds, each with its own pitch, place and phrase, singing in turn."""
     events: list[tuple[float, Wave, float]] = []
     for _ in range(int(rng.integers(2, 5))):
@@ -142,13 +142,13 @@ def birds(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
             chirp(rng, base * rng.uniform(0.8, 1.2), int(rng.integers(4))) for _ in range(int(rng.integers(2, 7)))
         ]
         gap, level = rng.uniform(0.09, 0.2), rng.uniform(0.4, 1)
-        for start in every(rng, samples, rng.uniform(1.2, 2.6) / facts.rate, 0.25):
+        for start in every(rng, samples, rng.uniform(1.2, 2.6) / attributes.rate, 0.25):
             events += [(start + i * gap, level * syllable, side) for i, syllable in enumerate(phrase)]
     air = lowpass(pink(rng, samples), 1500)
     return scatter(samples, events) + 0.004 * air
 
 
-def crickets(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def crickets(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Trills of short pulses at a pitch of their own, each cricket at its own place and pace."""
     events: list[tuple[float, Wave, float]] = []
     for _ in range(3):
@@ -162,9 +162,9 @@ def crickets(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     return scatter(samples, events) + 0.002 * pink(rng, samples)
 
 
-def frog(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def frog(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """A croak: a train of low pulses through two resonances of the throat."""
-    seconds = 0.42 * facts.stretch
+    seconds = 0.42 * attributes.stretch
     length = count(seconds)
     rate = rng.uniform(28, 44) * np.linspace(0.85, 1.25, length)
     pulses = oscillate(rate, np.ones(80) * 0.2, length)
@@ -172,7 +172,7 @@ def frog(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     croak = (band(pulses, 0.85 * low, 1.15 * low) + 0.7 * band(pulses, 0.9 * high, 1.1 * high)) * swell(
         length, 0.05, 0.08
     )
-    starts = every(rng, samples, max(1.2 * seconds, 1.1 / facts.rate * rng.uniform(0.85, 1.2)), 0.08)
+    starts = every(rng, samples, max(1.2 * seconds, 1.1 / attributes.rate * rng.uniform(0.85, 1.2)), 0.08)
     return place(samples, [(start, rng.uniform(0.7, 1) * croak) for start in starts])
 
 
@@ -186,17 +186,19 @@ def bark(rng: np.random.Generator, base: float) -> Wave:
     return np.tanh(2.5 * moving(rough, 500 + 1100 * arch, 2.5, shape="band")) * arch**0.8
 
 
-def dog(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def dog(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Barks in groups of one to three."""
     base = rng.uniform(180, 420)
     events: list[tuple[float, Wave]] = []
-    for start in [0.0] if facts.single else every(rng, samples, 1.3 / facts.rate * rng.uniform(0.85, 1.2), 0.1):
-        together = 1 if facts.single else int(rng.integers(1, 4))
+    for start in (
+        [0.0] if attributes.single else every(rng, samples, 1.3 / attributes.rate * rng.uniform(0.85, 1.2), 0.1)
+    ):
+        together = 1 if attributes.single else int(rng.integers(1, 4))
         events += [(start + 0.3 * i, bark(rng, base * rng.uniform(0.94, 1.06))) for i in range(together)]
     return place(samples, events)
 
 
-def heartbeat(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def heartbeat(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Lub and dub, low and dull."""
 
     def thump(pitch: float, seconds: float) -> Wave:
@@ -205,7 +207,7 @@ def heartbeat(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
             sine(pitch * (1 + 0.6 * decay(length, 0.08)), length) * swell(length, 0.012, 0.06) * decay(length, seconds)
         )
 
-    interval = 0.85 / facts.rate * rng.uniform(0.9, 1.15)
+    interval = 0.85 / attributes.rate * rng.uniform(0.9, 1.15)
     lub, dub = thump(52, 0.28), 0.7 * thump(66, 0.2)
     starts = every(rng, samples, interval, 0.02)
     gap = min(0.3, 0.36 * interval)
@@ -213,7 +215,7 @@ def heartbeat(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     return np.tanh(1.5 * beats) + 0.01 * lowpass(pink(rng, samples), 200)
 
 
-def footsteps(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def footsteps(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Heel and sole, left foot and right, on wood or on gravel."""
     gravel = rng.uniform() < 0.5
 
@@ -224,11 +226,11 @@ def footsteps(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
         sole = band(white(rng, length), 300, 3000) * decay(length, 0.09)
         return (0.25 * heel + 1.4 * grit) if gravel else heel + 0.25 * sole + 0.12 * np.roll(sole, count(0.07))
 
-    starts = every(rng, samples, 0.58 / facts.rate * rng.uniform(0.85, 1.15), 0.05)
+    starts = every(rng, samples, 0.58 / attributes.rate * rng.uniform(0.85, 1.15), 0.05)
     return scatter(samples, [(start, step(), 0.25 * (-1) ** i) for i, start in enumerate(starts)])
 
 
-def knocking(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def knocking(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Knuckles on a wooden door, in groups."""
     base = rng.uniform(150, 260)
 
@@ -237,14 +239,14 @@ def knocking(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
         wood = ring([base, 2.3 * base, 3.9 * base, 6.1 * base], [0.16, 0.1, 0.06, 0.04], [1, 0.6, 0.4, 0.2], length)
         return wood + 0.5 * band(white(rng, length), 500, 3500) * decay(length, 0.03)
 
-    gap = 0.24 / facts.rate**0.6 * rng.uniform(0.85, 1.15)
+    gap = 0.24 / attributes.rate**0.6 * rng.uniform(0.85, 1.15)
     group = int(rng.integers(3, 5))
-    starts = [0.0] if facts.single else every(rng, samples, gap * group + 0.9 / facts.rate, 0.05)
-    together = 1 if facts.single else group
+    starts = [0.0] if attributes.single else every(rng, samples, gap * group + 0.9 / attributes.rate, 0.05)
+    together = 1 if attributes.single else group
     return place(samples, [(s + i * gap, rng.uniform(0.7, 1) * knock()) for s in starts for i in range(together)])
 
 
-def applause(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def applause(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Some sixty people, each with hands and a pace of their own."""
     hands = []
     for _ in range(24):
@@ -260,11 +262,11 @@ def applause(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     return scatter(samples, events) + 0.06 * twice(left, right)
 
 
-def gulls(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def gulls(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Falling cries with a harsh edge, in a row that grows shorter."""
     base = rng.uniform(900, 1300)
     events: list[tuple[float, Wave, float]] = []
-    for start in every(rng, samples, 2.4 / facts.rate * rng.uniform(0.85, 1.2), 0.1):
+    for start in every(rng, samples, 2.4 / attributes.rate * rng.uniform(0.85, 1.2), 0.1):
         at, side = start, rng.uniform(-0.6, 0.6)
         for index in range(int(rng.integers(2, 5))):
             length = count(0.38 - 0.05 * index)
@@ -275,7 +277,7 @@ def gulls(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     return scatter(samples, events)
 
 
-def bees(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def bees(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Several buzzes that come near and go away."""
     sides = np.zeros((2, samples))
     for _ in range(3):

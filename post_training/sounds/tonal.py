@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from post_training.sounds.facts import Facts
+from post_training.sounds.attributes import Attributes
 from post_training.sounds.synth import (
     COARSE,
     LEAD,
@@ -58,21 +58,21 @@ def note_frequency(note: str) -> float:
     return hertz(NAMES.index(name) + 12 * (int(octave) + 1))
 
 
-def key_of(facts: Facts) -> tuple[int, str]:
+def key_of(attributes: Attributes) -> tuple[int, str]:
     """The tonic's pitch class, and the name of the scale."""
-    assert facts.key is not None
-    tonic, scale = facts.key.split(" ")
+    assert attributes.key is not None
+    tonic, scale = attributes.key.split(" ")
     return NAMES.index(tonic), scale
 
 
-def stated(facts: Facts) -> float:
-    assert facts.note is not None
-    return note_frequency(facts.note)
+def stated(attributes: Attributes) -> float:
+    assert attributes.note is not None
+    return note_frequency(attributes.note)
 
 
-def pitch(facts: Facts, degree: int, lowest: int) -> int:
+def pitch(attributes: Attributes, degree: int, lowest: int) -> int:
     """The MIDI number of a degree of the scale, counted from the first tonic at or above `lowest`."""
-    tonic, scale = key_of(facts)
+    tonic, scale = key_of(attributes)
     octave, step = divmod(degree, 7)
     return lowest + (tonic - lowest) % 12 + 12 * octave + SCALES[scale][step]
 
@@ -172,14 +172,14 @@ def brass_note(rng: np.random.Generator, frequency: float, seconds: float, stret
 def playing(note: Instrument, lowest: int, interval: float, harmony: float = 0.0) -> Callable[..., Wave]:
     """A kind that plays a melody in the stated key; with `harmony`, so often a second note two degrees below."""
 
-    def make(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
-        beat = interval / facts.rate * rng.uniform(0.85, 1.2)
+    def make(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
+        beat = interval / attributes.rate * rng.uniform(0.85, 1.2)
         made: dict[int, Wave] = {}
         events: list[tuple[float, Wave, float]] = []
         for start, degree, seconds in melody(rng, samples, beat):
             for tone in (degree, degree - 2) if rng.uniform() < harmony else (degree,):
                 if tone not in made:
-                    made[tone] = note(rng, hertz(pitch(facts, tone, lowest)), seconds, facts.stretch)
+                    made[tone] = note(rng, hertz(pitch(attributes, tone, lowest)), seconds, attributes.stretch)
                 events.append((start, rng.uniform(0.75, 1) * made[tone], 0.05 * (tone - 3)))
         return scatter(samples, events)
 
@@ -193,17 +193,17 @@ marimba = playing(marimba_note, 57, 0.32)
 flute = playing(flute_note, 67, 0.6)
 
 
-def bell(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
-    struck = bell_note(rng, stated(facts), 0, facts.stretch)
-    starts = [0.0] if facts.single else every(rng, samples, 1.8 / facts.rate * rng.uniform(0.85, 1.15), 0.01)
+def bell(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
+    struck = bell_note(rng, stated(attributes), 0, attributes.stretch)
+    starts = [0.0] if attributes.single else every(rng, samples, 1.8 / attributes.rate * rng.uniform(0.85, 1.15), 0.01)
     return place(samples, [(start, rng.uniform(0.8, 1) * struck) for start in starts])
 
 
-def brass(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def brass(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """One note, blown again and again."""
-    interval = 1.3 / facts.rate * rng.uniform(0.85, 1.2)
-    length = interval * {"short": 0.3, "long": 0.95}.get(facts.on(("short", "long")) or "", 0.7)
-    players = [brass_note(rng, stated(facts) * detune, length, 1.0) for detune in (0.998, 1.0, 1.003)]
+    interval = 1.3 / attributes.rate * rng.uniform(0.85, 1.2)
+    length = interval * {"short": 0.3, "long": 0.95}.get(attributes.on(("short", "long")) or "", 0.7)
+    players = [brass_note(rng, stated(attributes) * detune, length, 1.0) for detune in (0.998, 1.0, 1.003)]
     places = list(zip(players, (-0.6, 0.0, 0.6)))
     return scatter(samples, [(start, x, side) for start in every(rng, samples, interval) for x, side in places])
 
@@ -211,25 +211,25 @@ def brass(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
 # Kinds that hold chords
 
 
-def chord(facts: Facts, degree: int, lowest: int) -> list[int]:
-    return [pitch(facts, degree + third, lowest) for third in (0, 2, 4)]
+def chord(attributes: Attributes, degree: int, lowest: int) -> list[int]:
+    return [pitch(attributes, degree + third, lowest) for third in (0, 2, 4)]
 
 
-def progression(rng: np.random.Generator, facts: Facts) -> tuple[int, ...]:
-    choices = PROGRESSIONS[key_of(facts)[1]]
+def progression(rng: np.random.Generator, attributes: Attributes) -> tuple[int, ...]:
+    choices = PROGRESSIONS[key_of(attributes)[1]]
     return choices[rng.integers(len(choices))]
 
 
-def chords(rng: np.random.Generator, facts: Facts, samples: int, seconds: float, lowest: int) -> Wave:
+def chords(rng: np.random.Generator, attributes: Attributes, samples: int, seconds: float, lowest: int) -> Wave:
     """The MIDI numbers of three voices, chord after chord: [chords, 3]."""
-    degrees = progression(rng, facts)
+    degrees = progression(rng, attributes)
     number = math.ceil(samples / RATE / seconds)
-    return np.array([chord(facts, degrees[index % 4], lowest) for index in range(number)])
+    return np.array([chord(attributes, degrees[index % 4], lowest) for index in range(number)])
 
 
-def organ(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
-    seconds = 1.9 / facts.rate * rng.uniform(0.85, 1.2)
-    voices = chords(rng, facts, samples, seconds, 55)
+def organ(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
+    seconds = 1.9 / attributes.rate * rng.uniform(0.85, 1.2)
+    voices = chords(rng, attributes, samples, seconds, 55)
     events = [(i * seconds, organ_note(rng, hertz(midi), seconds, 1)) for i, row in enumerate(voices) for midi in row]
     dry = place(samples, events)
     return dry * (1 + 0.18 * np.sin(2 * math.pi * 6.1 * times(samples)))  # a rotating speaker's tremolo
@@ -256,10 +256,10 @@ def sung(
     return held(hertz(voice[before] + (voice[index] - voice[before]) * part + unrest + drift), samples)
 
 
-def pad(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def pad(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Slow chords of detuned sawtooths, through a low-pass that opens and closes."""
     seconds = 3.7 * rng.uniform(0.85, 1.3)
-    voices = chords(rng, facts, samples, seconds, 50).T
+    voices = chords(rng, attributes, samples, seconds, 50).T
     stereo = np.zeros((2, samples))
     for side, detune in zip(stereo, (-0.05, 0.05)):
         for voice in voices + detune * rng.uniform(0.6, 1.3):
@@ -269,11 +269,11 @@ def pad(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
     return twice(left, right) * swell(samples, 1.2, 1.0)
 
 
-def ensemble(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def ensemble(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Bowed strings: sawtooths with a vibrato of their own each, swelling with every chord."""
-    seconds = 2.4 / facts.rate * rng.uniform(0.85, 1.2)
+    seconds = 2.4 / attributes.rate * rng.uniform(0.85, 1.2)
     stereo = np.zeros((2, samples))
-    for voice in chords(rng, facts, samples, seconds, 53).T:
+    for voice in chords(rng, attributes, samples, seconds, 53).T:
         for side in stereo:
             tuned = voice + rng.uniform(-0.05, 0.05)
             line = sung(rng, tuned, seconds, samples, slide=0.06, vibrato=0.12, drifts=0.06)
@@ -286,12 +286,12 @@ def ensemble(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
 VOWELS = {"ah": (730, 1090, 2440), "oh": (500, 850, 2500), "oo": (330, 800, 2240), "eh": (530, 1840, 2480)}
 
 
-def choir(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def choir(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """A chord of breathy sawtooth voices of uneven pitch, through a vowel's formants."""
     seconds = 3.2 * rng.uniform(0.85, 1.3)
     formants = list(VOWELS.values())[rng.integers(len(VOWELS))]
     stereo = np.stack([0.06 * white(rng, samples), 0.06 * white(rng, samples)])
-    for voice in chords(rng, facts, samples, seconds, 50).T:
+    for voice in chords(rng, attributes, samples, seconds, 50).T:
         for side in stereo:
             line = sung(rng, voice, seconds, samples, slide=0.15, vibrato=0.1, drifts=0.12)
             side += oscillate(line, saw(30), samples, rng.uniform())
@@ -303,54 +303,54 @@ def choir(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
 # Kinds in time with the stated beats per minute
 
 
-def step_seconds(facts: Facts, parts: int) -> float:
-    assert facts.bpm is not None
-    return 60 / facts.bpm / parts
+def step_seconds(attributes: Attributes, parts: int) -> float:
+    assert attributes.bpm is not None
+    return 60 / attributes.bpm / parts
 
 
-def arpeggio(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def arpeggio(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """The notes of a chord in turn, four to a beat, another chord each bar, on a plucked sawtooth or square."""
-    step = step_seconds(facts, 4)
-    degrees = progression(rng, facts)
+    step = step_seconds(attributes, 4)
+    degrees = progression(rng, attributes)
     shapes = ((0, 2, 4, 7), (7, 4, 2, 0), (0, 4, 2, 7), (0, 2, 4, 7, 9, 7, 4, 2), (0, 7, 4, 9))
     shape = shapes[rng.integers(len(shapes))]
     harmonics = (saw(60), square(60))[rng.integers(2)]
-    length = count(0.35 * facts.stretch)
+    length = count(0.35 * attributes.stretch)
     made: dict[int, Wave] = {}
     events: list[tuple[float, Wave, float]] = []
     for index in range(math.ceil((samples / RATE - LEAD) / step)):
         degree = degrees[index // 16 % 4] + shape[index % len(shape)]
         if degree not in made:
-            frequency = hertz(pitch(facts, degree, 52))
+            frequency = hertz(pitch(attributes, degree, 52))
             sharp, soft = oscillate(frequency, harmonics, length), oscillate(frequency, harmonics[:3], length)
-            shaped = soft * decay(length, 0.35 * facts.stretch) + (sharp - soft) * decay(length, 0.15)
+            shaped = soft * decay(length, 0.35 * attributes.stretch) + (sharp - soft) * decay(length, 0.15)
             made[degree] = shaped * swell(length, 0.003, 0.01)
         accent = 1.0 if index % 4 == 0 else 0.7
         events.append((index * step, accent * made[degree], 0.5 * math.sin(index * 1.3)))
     return scatter(samples, events)
 
 
-def bass_line(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def bass_line(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Eighths on the chord's root, with octaves and passing notes, rounded by a low-pass."""
-    step = step_seconds(facts, 2)
-    degrees = progression(rng, facts)
+    step = step_seconds(attributes, 2)
+    degrees = progression(rng, attributes)
     pattern = rng.choice((0, 0, 0, 7, 4, -1, -99), 8)
     pattern[0] = 0
-    length = count(step * {"short": 0.45, "long": 1.0}.get(facts.on(("short", "long")) or "", 0.85))
+    length = count(step * {"short": 0.45, "long": 1.0}.get(attributes.on(("short", "long")) or "", 0.85))
     envelope = swell(length, 0.006, 0.03) * (0.5 + 0.5 * decay(length, 0.6))
     events: list[tuple[float, Wave]] = []
     for index in range(math.ceil((samples / RATE - LEAD) / step)):
         if pattern[index % 8] > -99:
-            frequency = hertz(pitch(facts, int(degrees[index // 8 % 4] % 7 + pattern[index % 8]), 28))
+            frequency = hertz(pitch(attributes, int(degrees[index // 8 % 4] % 7 + pattern[index % 8]), 28))
             events.append((index * step, oscillate(frequency, saw(30), length) * envelope))
     return lowpass(place(samples, events), rng.uniform(350, 900))
 
 
-def acid_bass(rng: np.random.Generator, facts: Facts, samples: int) -> Wave:
+def acid_bass(rng: np.random.Generator, attributes: Attributes, samples: int) -> Wave:
     """Sixteenths of a sawtooth, some sliding and some accented, through a resonant low-pass that snaps and wanders."""
-    step = step_seconds(facts, 4)
-    notes = np.array([pitch(facts, int(d), 38) for d in rng.choice((0, 0, 0, 7, 2, 4, 6, -7), 16)])
-    notes[0] = pitch(facts, 0, 38)
+    step = step_seconds(attributes, 4)
+    notes = np.array([pitch(attributes, int(d), 38) for d in rng.choice((0, 0, 0, 7, 2, 4, 6, -7), 16)])
+    notes[0] = pitch(attributes, 0, 38)
     on, accent, slides = rng.uniform(size=16) < 0.8, rng.uniform(size=16) < 0.3, rng.uniform(size=16) < 0.25
     on[0] = True
     at = np.maximum(0, times(samples) - LEAD) / step

@@ -14,29 +14,28 @@ from edge_export.builtin import BUILTIN_CHECKPOINT
 from post_training.evaluation import EvaluationRequest
 
 ROOT = Path(__file__).parents[2]
-AS_TEXT = {"capture_output": True, "text": True, "check": False}
 
 
 @pytest.fixture
-def asked(monkeypatch) -> list[EvaluationRequest]:
+def requested(monkeypatch) -> list[EvaluationRequest]:
     """The requests that are evaluated; the weights' hash is the path's name."""
-    seen: list[EvaluationRequest] = []
-    monkeypatch.setattr(model, "evaluate", lambda request, sounds, progress: seen.append(request) or request)
+    requests: list[EvaluationRequest] = []
+    monkeypatch.setattr(model, "evaluate", lambda request, sounds, progress: requests.append(request) or request)
     monkeypatch.setattr(model, "evaluation_record", lambda request: {"prompts": request.prompts})
     monkeypatch.setattr(model, "open_checkpoint", lambda path: SimpleNamespace(sha256=path.name))
-    return seen
+    return requests
 
 
-def test_a_part_is_measured_once(asked, tmp_path):
+def test_a_part_is_measured_once(requested, tmp_path):
     request = EvaluationRequest(checkpoint=tmp_path / "a", prompts=7)
     assert model.measured(tmp_path, "part", request) == {"prompts": 7}
-    assert model.measured(tmp_path, "part", request) == {"prompts": 7} and len(asked) == 1
+    assert model.measured(tmp_path, "part", request) == {"prompts": 7} and len(requested) == 1
 
 
-def test_other_weights_or_numbers_are_measured_anew(asked, tmp_path):
+def test_other_weights_or_numbers_are_measured_anew(requested, tmp_path):
     for name, prompts in (("a", 7), ("b", 7), ("b", 8)):
         model.measured(tmp_path, "part", EvaluationRequest(checkpoint=tmp_path / name, prompts=prompts))
-    assert len(asked) == 3
+    assert len(requested) == 3
 
 
 def test_every_way_of_playing_is_asked_for_and_the_base_alone(tmp_path):
@@ -55,7 +54,7 @@ def test_every_way_of_playing_is_asked_for_and_the_base_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments", "code", "said"),
+    ("module", "arguments", "code", "message"),
     [
         ("gpu", ["--checkpoint", "nowhere"], 3, "no checkpoint at nowhere"),
         ("model", ["--base", "nowhere", "--ablation", "x", "--bundle", "y"], 3, "no checkpoint at nowhere"),
@@ -63,9 +62,10 @@ def test_every_way_of_playing_is_asked_for_and_the_base_alone(tmp_path):
         ("model", ["--base", "x", "--ablation", "x", "--bundle", "y", "--prompts", "0"], 2, "prompts is 0"),
     ],
 )
-def test_bad_input_is_one_line_before_anything_is_made(module, arguments, code, said, tmp_path):
+def test_bad_input_is_one_line_before_anything_is_made(module, arguments, code, message, tmp_path):
     given = [str(BUILTIN_CHECKPOINT) if argument == "BUILT_IN" else argument for argument in arguments]
     command = [sys.executable, "-m", f"benchmarks.{module}", *given]
-    ended = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, **AS_TEXT)
-    assert (ended.returncode, ended.stdout) == (code, "") and said in ended.stderr
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (code, "") and message in ended.stderr
     assert ended.stderr.count("\n") == 1 and not list(tmp_path.iterdir())

@@ -65,8 +65,9 @@ def reseal() -> Callable[..., None]:
         manifest = dataclasses.replace(bundle.manifest, **changes)
         manifest = dataclasses.replace(
             manifest,
-            programs=tuple(refreshed(program) for program in manifest.programs),
+            programs={role: refreshed(program) for role, program in manifest.programs.items()},
             tokenizer=refreshed(manifest.tokenizer),
+            notices=tuple(map(refreshed, manifest.notices)),
             golden=refreshed(manifest.golden),
         )
         (folder / "manifest.json").write_text(dump_manifest(manifest))
@@ -80,12 +81,11 @@ def swap_inputs(reseal) -> Callable[[Path], None]:
     other = {"cross_k": "cross_v", "cross_v": "cross_k"}
 
     def swap(folder: Path) -> None:
-        programs = load_manifest(folder).programs
-        reseal(folder, programs=tuple(turned(program) if program.name == "dit" else program for program in programs))
-
-    def turned(dit: Any) -> Any:
-        inputs = (dataclasses.replace(tensor, name=other.get(tensor.name, tensor.name)) for tensor in dit.inputs)
-        return dataclasses.replace(dit, inputs=tuple(inputs))
+        spec = load_manifest(folder).generation
+        dit = spec.programs["dit"]
+        inputs = tuple(dataclasses.replace(tensor, name=other.get(tensor.name, tensor.name)) for tensor in dit.inputs)
+        programs = spec.programs | {"dit": dataclasses.replace(dit, inputs=inputs)}
+        reseal(folder, generation=dataclasses.replace(spec, programs=programs))
 
     return swap
 
@@ -95,7 +95,7 @@ def change_weight(reseal) -> Callable[[Path, str], None]:
     """Sets one value to 10 amid the first long run of what look like weights of a program, under a true hash."""
 
     def change(folder: Path, name: str) -> None:
-        path = folder / load_manifest(folder).program(name).file
+        path = folder / load_manifest(folder).programs[name].file
         program = path.read_bytes()
         values = np.frombuffer(program[: len(program) // 4 * 4], "<f4").copy()
         plausible = np.isfinite(values) & (np.abs(values) > 1e-3) & (np.abs(values) < 4)

@@ -14,28 +14,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from edge_export import bench
-from edge_export.bench import (
-    Bench,
-    BenchRequest,
-    Measured,
-    Quantity,
-    Run,
-    StageRun,
-    Subject,
-    bench_record,
-    bench_table,
-    compare,
-    figures,
-    machine_facts,
-    measure,
-    memory_needed,
-    order,
-    peak_rss_mb,
-    steady,
-    summarize,
-)
-from edge_export.bench_plot import middle_run, pieces, plot_bench
+from edge_export.bench import measure as measuring
+from edge_export.bench import process
+from edge_export.bench import subject as subjects
+from edge_export.bench.environment import environment
+from edge_export.bench.figures import Quantity, differences, figures, paired, steady, summarize
+from edge_export.bench.job import Run, StageRun
+from edge_export.bench.measure import Bench, BenchRequest, Measured, measure, order
+from edge_export.bench.plot import middle_run, pieces, plot_bench
+from edge_export.bench.process import run_from
+from edge_export.bench.show import bench_record, bench_table
+from edge_export.bench.subject import Subject, memory_needed, refuse_little_memory
+from edge_export.bench.worker import peak_rss_mb
 from edge_export.errors import BundleError, EdgeExportError, GenerationError, OutputError, UsageError
 from edge_export.progress import silent
 from runtime_py.generate import Request
@@ -77,7 +67,7 @@ def made(a: tuple[Run, ...], b: tuple[Run, ...] | None = None, name: str = "mine
 
 def shown(result: Bench) -> str:
     console = Console(file=StringIO(), width=200)
-    console.print(*bench_table(result.summary, result.comparison))
+    console.print(*bench_table(result.summary, result.paired))
     return console.file.getvalue()
 
 
@@ -135,7 +125,7 @@ def test_a_figure_that_one_run_lacks_is_not_summarized():
 def test_a_ratio_is_the_median_over_pairs_and_not_of_medians():
     """A machine that slowed down in the second pair: within each pair B takes twice, twice and four times as long."""
     a, b = [run(1.0), run(10.0), run(3.0)], [run(2.0), run(20.0), run(12.0)]
-    found = compare(a, b)
+    found = paired(a, b)
     assert found.ratios["seconds_total"] == Quantity(median=2.0, low=2.0, high=4.0)
     assert found.other.quantities["seconds_total"].median == 12.0  # over 3, the other median: not 2
     assert found.ratios["real_time_factor"].median == 0.5
@@ -143,21 +133,21 @@ def test_a_ratio_is_the_median_over_pairs_and_not_of_medians():
 
 def test_what_took_no_time_or_is_not_in_both_has_no_ratio():
     a, b = run(decoder=stage(0.0, 1.0)), run(decoder=stage(0.2, 2.0, 1.0))
-    found = compare([a], [b]).ratios
+    found = paired([a], [b]).ratios
     assert "decoder_load_seconds" not in found
     assert "decoder_steady_seconds" not in found
     assert found["decoder_first_seconds"].median == 2.0
 
 
 def test_other_checkpoints_steps_and_latents_are_noted():
-    assert bench.differences(MANIFEST, MANIFEST) == ()
+    assert differences(MANIFEST, MANIFEST) == ()
     other = dataclasses.replace(
         MANIFEST,
         model=dataclasses.replace(MANIFEST.model, checkpoint_sha256="f" * 64),
         sampler=dataclasses.replace(MANIFEST.sampler, sigmas=(1.0, 0.0)),
         latent=dataclasses.replace(MANIFEST.latent, shape=(64, 8)),
     )
-    assert bench.differences(MANIFEST, other) == (
+    assert differences(MANIFEST, other) == (
         "A and B are built from different checkpoints",
         "A plays 2 steps, B 1",
         "A denoises 16 latents, B 8",
@@ -202,7 +192,7 @@ def test_a_record_is_plain_json_and_holds_every_run():
 
 
 def test_the_machine_is_described():
-    machine = machine_facts()
+    machine = environment()
     assert machine.cpu
     assert 1 <= machine.usable_cores <= machine.cores
     assert {"edge-export", "numpy", "torch"} <= machine.versions.keys()
@@ -244,7 +234,7 @@ def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path, name):
 @pytest.fixture
 def no_worker(monkeypatch):
     """Nothing may be started."""
-    monkeypatch.setattr(bench, "_play", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(measuring, "play_job", lambda *_: pytest.fail("a process was started"))
 
 
 @pytest.fixture
@@ -256,7 +246,7 @@ def pretend(tmp_path, monkeypatch):
         head = "import json, os, signal, sys, time\nfrom pathlib import Path\njob = json.load(sys.stdin)\n"
         (tmp_path / "pretended" / "pretended_worker.py").write_text(head + code)
         monkeypatch.syspath_prepend(tmp_path / "pretended")
-        monkeypatch.setattr(bench, "WORKER", "pretended_worker")
+        monkeypatch.setattr(process, "WORKER", "pretended_worker")
 
     return install
 
@@ -340,7 +330,7 @@ def test_all_runs_play_one_request_in_turns_after_one_rehearsal(bundle, pretend,
     assert [job["checkpoint"] for job in jobs] == ["c" if job["reference"] else None for job in jobs]
     assert [each.seconds_total for each in result.a.runs] == [30.0, 60.0, 70.0]
     assert [each.seconds_total for each in result.b.runs] == [41.0, 51.0, 81.0]
-    assert result.comparison.ratios["seconds_total"].median == 81 / 70
+    assert result.paired.ratios["seconds_total"].median == 81 / 70
     assert [done for _, done, _ in seen] == [0, 0, 1, 2, 3, 4, 5, 6]
     assert {total for *_, total in seen} == {6}
     assert seen[2][0].startswith("run 2 of 6: B, reference")
@@ -389,9 +379,9 @@ if job["rehearse"]:
 )
 def test_figures_that_cannot_be_are_refused(change):
     document = json.loads(json.dumps(dataclasses.asdict(run())))
-    assert bench.run_from(document, "run 1") == run()
+    assert run_from(document, "run 1") == run()
     with pytest.raises(GenerationError, match=r"^run 1: its process"):
-        bench.run_from(document | change, "run 1")
+        run_from(document | change, "run 1")
 
 
 def test_an_error_keeps_its_kind(bundle, pretend):
@@ -435,7 +425,7 @@ time.sleep(60)
 
 
 def test_too_little_memory_is_refused_before_anything_starts(bundle, no_worker, monkeypatch):
-    monkeypatch.setattr(bench, "memory_available", lambda: 100_000_000)
+    monkeypatch.setattr(subjects, "memory_available", lambda: 100_000_000)
     said = refused(BenchRequest(bundle=bundle), EdgeExportError)
     assert said.startswith(f"not enough memory to bench {bundle.name}")
     assert "100 MB are available; close other programs" in said
@@ -446,15 +436,15 @@ def test_memory_of_the_second_counts_too(bundle, no_worker, monkeypatch):
     of_bundle = memory_needed(Subject(side="A", folder=bundle, reference=False, manifest=manifest))
     of_reference = memory_needed(Subject(side="B", folder=bundle, reference=True, manifest=manifest))
     assert of_reference == 300_000_000 + 12 * sum(manifest.model.parameters.values())
-    monkeypatch.setattr(bench, "memory_needed", lambda subject: of_bundle * (2 if subject.reference else 1))
-    monkeypatch.setattr(bench, "memory_available", lambda: of_bundle)
+    monkeypatch.setattr(subjects, "memory_needed", lambda subject: of_bundle * (2 if subject.reference else 1))
+    monkeypatch.setattr(subjects, "memory_available", lambda: of_bundle)
     said = refused(BenchRequest(bundle=bundle, against="reference"), EdgeExportError)
     assert "reference" in said
 
 
 def test_a_system_that_does_not_tell_its_memory_refuses_nothing(bundle, monkeypatch):
-    monkeypatch.setattr(bench, "memory_available", lambda: None)
-    bench.refuse_little_memory([Subject(side="A", folder=bundle, reference=False, manifest=load_manifest(bundle))])
+    monkeypatch.setattr(subjects, "memory_available", lambda: None)
+    refuse_little_memory([Subject(side="A", folder=bundle, reference=False, manifest=load_manifest(bundle))])
 
 
 def test_longer_windows_and_larger_programs_need_more(bundle):
@@ -468,7 +458,7 @@ def test_longer_windows_and_larger_programs_need_more(bundle):
 def test_the_memory_of_a_process_is_its_own_and_not_its_parents():
     """getrusage of a child begins with what its parent held: 300 MB here."""
     held = bytearray(b"1") * 300_000_000
-    code = "from edge_export.bench_worker import peak_rss_mb; print(peak_rss_mb())"
+    code = "from edge_export.bench.worker import peak_rss_mb; print(peak_rss_mb())"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert peak_rss_mb() > len(held) / 1e6
     assert 5 < float(child.stdout) < 150
@@ -478,7 +468,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_worker_imports_no_torch_of_its_own():
-    code = "import sys, edge_export.bench_worker; print({'torch', 'rich', 'typer'} & sys.modules.keys() or 'none')"
+    code = "import sys, edge_export.bench.worker; print({'torch', 'rich', 'typer'} & sys.modules.keys() or 'none')"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert child.stdout.strip() == "none"
 
@@ -502,7 +492,7 @@ def test_a_bundle_is_measured_against_its_reference(bundle, oracle, tmp_path, mo
         assert found.stages["conditioner"].load < found.seconds_first_audio <= found.seconds_total
         assert 10 < found.baseline_rss_mb < found.peak_rss_mb < 2000
     assert result.a.runs[0].baseline_rss_mb < result.b.runs[0].baseline_rss_mb  # no torch in the bundle's process
-    assert result.comparison.ratios.keys() == figures(result.a.runs[0]).keys()
+    assert result.paired.ratios.keys() == figures(result.a.runs[0]).keys()
     json.dumps(bench_record(result), allow_nan=False)
     assert shown(result).count("\n") > 15
     plot_bench(tmp_path / "a.png", result)

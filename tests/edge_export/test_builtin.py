@@ -9,7 +9,7 @@ from torch import Tensor
 
 from edge_export.builtin import BUILTIN_CHECKPOINT
 from edge_export.checkpoint import open_checkpoint
-from edge_export.sensitivity import in_int8
+from edge_export.sensitivity.rounding import in_int8
 from edge_export.submodules.decoder import audio_layers
 from post_training.analysis import ANALYSIS_FILE, Analysis
 from quantization.layers import layers_of

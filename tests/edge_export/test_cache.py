@@ -22,7 +22,8 @@ from edge_export.errors import UsageError
 from edge_export.submodules import Port
 from quantization.recipe import Recipe, Rule
 from runtime_py.errors import OutputError
-from runtime_py.manifest import GraphSpec, TensorSpec
+from runtime_py.generation_spec import TensorSpec
+from runtime_py.manifest import GraphSpec, MemorySpec
 
 DIGEST, OTHER = "a1" * 32, "b2" * 32
 PROGRAM = bytes(range(256)) * 5
@@ -33,6 +34,7 @@ COMPILED = Compiled(
     ),
     outputs=(TensorSpec(name="cross_k", position=0, dtype="float32", shape=(6, 65, 8)),),
     graph=GraphSpec(delegates=2, delegated=40, undelegated={"aten.embedding.default": 1}),
+    memory=MemorySpec(packed_bytes=7000, working_bytes=300),
 )
 PORT = Port(name="latent", dtype="float32", shape=(1, 64, 256))
 KEY = ProgramKey(
@@ -43,7 +45,7 @@ KEY = ProgramKey(
     outputs=(dataclasses.replace(PORT, name="velocity"),),
     rules=(Rule(submodule="dit", operator="linear", weights="int8-channel", activations="int8-dynamic"),),
     float16=False,
-    straight=False,
+    as_published=False,
     toolchain={"torch": "2.13.0", "edge-export": "0.1.0"},
 )
 CHANGES = {
@@ -66,7 +68,7 @@ CHANGES = {
         (dataclasses.replace(KEY.rules[0], activations="float32"),),
     ],
     "float16": [True],
-    "straight": [True],
+    "as_published": [True],
     "toolchain": [{"torch": "2.13.1", "edge-export": "0.1.0"}, {"torch": "2.13.0"}, {}],
 }
 
@@ -211,6 +213,7 @@ TENSORS = st.builds(
             delegated=st.integers(0, 999),
             undelegated=st.dictionaries(NAMES, st.integers(0, 9), max_size=3),
         ),
+        memory=st.builds(MemorySpec, packed_bytes=st.integers(0, 1 << 40), working_bytes=st.integers(0, 1 << 40)),
     ),
     program=st.binary(max_size=99),
 )
@@ -361,7 +364,7 @@ DAMAGE = {
     "deep entry": (json_of("[" * 100_000), "no valid JSON"),
     "huge entry": (json_of(" " * (cache.MAX_ENTRY_BYTES + 1)), "too large"),
     "list as entry": (json_of("[]"), "not ours"),
-    "foreign entry": (json_of('{"format": 1, "name": "of another program"}'), "not ours"),
+    "foreign entry": (json_of(f'{{"format": {cache.CACHE_FORMAT}, "name": "of another program"}}'), "not ours"),
     "infinite number": (json_of('{"format": 1e999}'), "no valid JSON"),
     "infinite bytes": (replaced(f'"bytes": {len(PROGRAM)}', '"bytes": 1e999'), "no valid JSON"),
     "other name of a tensor": (replaced("cross_k", "cross_j"), "was altered"),

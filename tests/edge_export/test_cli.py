@@ -215,13 +215,13 @@ def test_run_refuses_what_makes_no_sound(edge_export, bundle, tmp_path, options,
 @pytest.mark.parametrize(
     ("prompt", "note"),
     [
-        ("a very long prompt " * 550, "the model reads 63: the rest is not heard"),
+        ("a very long prompt " * 550, "the model reads 63: the rest is cut off"),
         ("🎹 drums 🥁", "unknown to the model: "),
         ("drums\0and\x1bbass", None),
         ("bytes of another encoding: \udcff", None),
     ],
 )
-def test_odd_prompts_are_played_and_what_was_not_heard_is_said(edge_export, bundle, tmp_path, prompt, note):
+def test_odd_prompts_are_played_and_what_was_left_out_is_noted(edge_export, bundle, tmp_path, prompt, note):
     outputs = ("--out", tmp_path / "a.wav", "--plot", tmp_path / "a.png", "--json")
     result = edge_export("run", bundle, "--prompt", prompt, "--seconds", 0.1, *outputs)
     assert result.code == 0
@@ -471,7 +471,7 @@ def test_a_recipe_of_ones_own_does_what_it_says(edge_export, build_oracle, built
         ),
         ({"thresholds": {}}, "thresholds are for nothing"),
         ({"float16": ["dti"]}, "float16 names 'dti'; did you mean 'dit'? choose from conditioner, dit, decoder"),
-        ({"rules": [{"weights": "int2"}]}, "my.json is no recipe: rules[0]: the rule for * * *: weights is 'int2'; choose from"),
+        ({"rules": [{"weights": "int2"}]}, "rules[0]: the rule for * * *: weights is 'int2'; choose from"),
         ({"ruels": []}, "my.json is no recipe: ruels: is not a key of this schema; did you mean 'rules'?"),
     ],
 )
@@ -699,7 +699,7 @@ def test_the_recipe_that_sensitivity_writes_builds_what_it_promised(edge_export,
     ],
 )
 def test_sensitivity_refuses_before_it_measures(edge_export, oracle, monkeypatch, options, message):
-    monkeypatch.setattr("edge_export.sensitivity.sensitivity", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("edge_export.sensitivity.measure_layers", lambda *_: pytest.fail("measured"))
     result = edge_export("sensitivity", oracle, *options)
     assert (result.code, result.out) == (6 if "none of" in message or "no folder" in message else 2, "")
     assert message in result.error

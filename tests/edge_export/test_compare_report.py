@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_export import compare_report
-from edge_export.compare import Comparison, compare
-from edge_export.compare_report import report_html, write_report
+from edge_export.compare import Comparison, compare, report
+from edge_export.compare.report import report_html, write_report
 from edge_export.errors import MissingDependency, OutputError
 from edge_export.page import require_page
 from runtime_py.bundle import open_bundle
@@ -112,7 +111,7 @@ def test_what_failed_is_said_first(open_page, compared, tmp_path):
 
 
 def test_many_records_lead_to_their_own_sections(open_page, compared, tmp_path, monkeypatch):
-    monkeypatch.setattr(compare_report, "HEARD", 1)
+    monkeypatch.setattr(report, "MOST_PLAYERS", 1)
     velocity = compared.record.tensors["step_velocity"].copy()
     velocity[0, 0, 0] = np.nan
     path = tmp_path / "report.html"

@@ -17,17 +17,11 @@ from edge_export.submodules import SUBMODULES
 from edge_export.verify import Check
 from quantization.recipes import RECIPES
 from runtime_py.bundle import open_bundle
-from runtime_py.engine import ENGINES
-from runtime_py.generate import (
-    Request,
-    bundle_programs,
-    collect,
-    decode,
-    encode_prompt,
-    generate,
-    joined,
-    read_tokenizer,
-)
+from runtime_py.engine import ENGINES, bundle_programs
+from runtime_py.generation_spec import GenerationSpec
+from runtime_py.generator import Generator
+from runtime_py.loop import decode, joined, steps_from
+from runtime_py.metrics import snr_db
 
 KINDS = [
     (backend, name)
@@ -77,31 +71,31 @@ def test_int8_is_smaller_and_really_quantized(built, backend, recipe, stages):
     whole, small = (open_bundle(built(backend, name)).manifest for name in ("fp32", recipe))
     snr_db = worst(checks_of(built(backend, recipe)))
     for stage in SUBMODULES:
-        shrunk = small.program(stage).bytes < 0.55 * whole.program(stage).bytes
+        shrunk = small.programs[stage].bytes < 0.55 * whole.programs[stage].bytes
         assert (shrunk, snr_db[stage] < 60) == (stage in stages, stage in stages)
 
 
 @kinds
 def test_the_manifest_describes_the_programs(built, backend, recipe):
     manifest = open_bundle(built(backend, recipe)).manifest
-    assert [program.name for program in manifest.programs] == list(SUBMODULES)
-    dit = manifest.program("dit")
+    assert list(manifest.programs) == list(manifest.generation.programs) == list(SUBMODULES)
+    dit = manifest.generation.programs["dit"]
     published = {"cross_attn_cond": (1, 65, 768)}
     keys = {"cross_k": (2, 65, 128), "cross_v": (2, 65, 128)}  # depth * heads, tokens, head_dim
     assert {tensor.name: tensor.shape for tensor in dit.inputs} == {
         "latent": (1, 64, 16),
         "sigma": (1,),
-        **(published if RECIPES[recipe].straight else keys),
+        **(published if RECIPES[recipe].as_published else keys),
         "global_cond": (1, 768),
     }
-    assert {tensor.name for tensor in manifest.program("conditioner").outputs} == {
+    assert {tensor.name for tensor in manifest.generation.programs["conditioner"].outputs} == {
         tensor.name for tensor in dit.inputs
     } - {"latent", "sigma"}
-    assert dit.graph.delegates >= 1
+    assert manifest.programs["dit"].graph.delegates >= 1
     names = [rule.pattern for rule in manifest.recipe.rules]
     assert not any(name.startswith("@") for name in names)
     assert ("layers.7" in names) == recipe.startswith("int8-dynamic")
-    assert manifest.seconds_limit == pytest.approx(32768 / 44100)
+    assert manifest.generation.seconds_limit == pytest.approx(32768 / 44100)
 
 
 @kinds
@@ -109,9 +103,7 @@ def test_the_same_seed_gives_the_same_audio_and_another_seed_another(built, back
     bundle = open_bundle(built(backend, recipe))
 
     def play(seed: int) -> np.ndarray:
-        request = Request(prompt=PROMPT, seconds=0.5, seed=seed)
-        prompt = encode_prompt(read_tokenizer(bundle), request, bundle.manifest)
-        return collect(generate(bundle.manifest, bundle_programs(bundle), request, prompt)).audio
+        return Generator(bundle, bundle_programs(bundle)).generate(PROMPT, seconds=0.5, seed=seed).audio
 
     first = play(7)
     assert first.shape == (2, 22050)
@@ -122,30 +114,25 @@ def test_the_same_seed_gives_the_same_audio_and_another_seed_another(built, back
 def test_fp32_plays_what_the_published_library_played(built, oracle):
     """The whole way on the library's own noise: 8 steps, audio at 60 dB or better."""
     expected = load_file(oracle / "expected.safetensors")
-    open_program = bundle_programs(open_bundle(built("executorch", "fp32")))
+    bundle = open_bundle(built("executorch", "fp32"))
+    spec, open_program = bundle.manifest.generation, bundle_programs(bundle)
     ids = expected["input_ids"].astype(np.int32)
     conditioning = open_program("conditioner").run(
         {"input_ids": ids, "prompt_mask": (ids != 0).astype(np.float32), "seconds": np.ones(1, np.float32)}
     )
-    dit, latent = open_program("dit"), None
-    draws = iter(expected["noise"])
-    for step in proof.pingpong(
-        lambda latent, sigma: dit.run({"latent": latent, "sigma": np.array([sigma]), **conditioning})["velocity"],
-        draws,
-        expected["sigmas"],
-    ):
-        latent = step.clean
-    manifest = open_bundle(built("executorch", "fp32")).manifest
-    audio = joined(decode(manifest, open_program, latent, manifest.latent.samples))
-    assert proof.snr_db(expected["latent"], latent) >= 60
-    assert proof.snr_db(expected["audio"], audio[None]) >= 60
+    noise = iter(expected["noise"])
+    *_, last = steps_from(spec, open_program, next(noise), noise, expected["sigmas"], conditioning)
+    latent = last.tensors["clean"]
+    audio = joined(decode(spec, open_program, latent, spec.latent.samples))
+    assert snr_db(expected["latent"], latent) >= 60
+    assert snr_db(expected["audio"], audio[None]) >= 60
 
 
 @one_of_each_backend
 def test_two_programs_swapped_are_refused_when_loaded(built, copy_of, backend, reseal):
     folder = copy_of(built(backend, "fp32"))
     bundle = open_bundle(folder)
-    conditioner, decoder = (bundle.path(bundle.manifest.program(name)) for name in ("conditioner", "decoder"))
+    conditioner, decoder = (bundle.path(bundle.manifest.programs[name]) for name in ("conditioner", "decoder"))
     data = conditioner.read_bytes()
     conditioner.write_bytes(decoder.read_bytes())
     decoder.write_bytes(data)
@@ -159,7 +146,7 @@ def test_two_programs_swapped_are_refused_when_loaded(built, copy_of, backend, r
 def test_a_program_that_is_none_is_refused_even_with_a_true_hash(built, copy_of, backend, damage, reseal):
     folder = copy_of(built(backend, "fp32"))
     bundle = open_bundle(folder)
-    path = bundle.path(bundle.manifest.program("dit"))
+    path = bundle.path(bundle.manifest.programs["dit"])
     data = path.read_bytes()
     path.write_bytes({"garbage": b"\x7f" * 5000, "empty": b"", "truncated": data[: len(data) // 2]}[damage])
     reseal(folder)
@@ -170,11 +157,15 @@ def test_a_program_that_is_none_is_refused_even_with_a_true_hash(built, copy_of,
 def test_a_changed_sigma_is_noticed(built, copy_of, reseal):
     folder = copy_of(built("executorch", "fp32"))
     bundle = open_bundle(folder)
-    sampler = bundle.manifest.sampler
-    first, second, *rest = sampler.sigmas
-    reseal(folder, sampler=dataclasses.replace(sampler, sigmas=(first, second - 5e-7, *rest)))
+    spec = bundle.manifest.generation
+    first, second, *rest = spec.sampler.sigmas
+
+    def changed(sigma: float) -> GenerationSpec:
+        return dataclasses.replace(spec, sampler=dataclasses.replace(spec.sampler, sigmas=(first, sigma, *rest)))
+
+    reseal(folder, generation=changed(second - 5e-7))
     assert not checks_of(folder)["sampler", "sigmas"].passed
-    reseal(folder, sampler=dataclasses.replace(sampler, sigmas=(first, second * 0.999, *rest)))
+    reseal(folder, generation=changed(second * 0.999))
     with pytest.raises(BundleError, match="sigmas: are not those of 4 steps"):
         checks_of(folder)
 

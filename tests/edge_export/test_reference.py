@@ -120,12 +120,12 @@ def test_a_cache_that_cannot_be_written_is_no_error(checkpoint, tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    ("straight", "given"),
+    ("as_published", "given"),
     [(False, {"cross_k": KEYS, "cross_v": KEYS}), (True, {"cross_attn_cond": (1, 65, 768)})],
-    ids=["keys", "straight"],
+    ids=["keys", "published"],
 )
-def test_programs_take_and_give_arrays_by_name(checkpoint, straight, given):
-    run = reference_programs(checkpoint, straight=straight)("conditioner").run
+def test_programs_take_and_give_arrays_by_name(checkpoint, as_published, given):
+    run = reference_programs(checkpoint, as_published=as_published)("conditioner").run
     inputs = {
         "seconds": np.ones(1, np.float32),
         "prompt_mask": np.ones((1, 64), np.float32),
@@ -138,9 +138,9 @@ def test_programs_take_and_give_arrays_by_name(checkpoint, straight, given):
 
 
 def test_a_bundle_is_played_by_the_network_cut_as_its_recipe_says(checkpoint, oracle):
-    for straight, name in ((False, "cross_k"), (True, "cross_attn_cond")):
+    for as_published, name in ((False, "cross_k"), (True, "cross_attn_cond")):
         manifest = manifest_of(checkpoint.sha256)
-        manifest = replace(manifest, recipe=replace(manifest.recipe, straight=straight))
+        manifest = replace(manifest, recipe=replace(manifest.recipe, as_published=as_published))
         found = open_reference(manifest, oracle)
         ids, mask = np.ones((1, 64), np.int32), np.ones((1, 64), np.float32)
         made = found("conditioner").run({"input_ids": ids, "prompt_mask": mask, "seconds": np.ones(1, np.float32)})

@@ -20,22 +20,13 @@ from edge_export.errors import MissingDependency, OutputError, UsageError
 from edge_export.model.autoencoder import Decoder
 from edge_export.model.conditioner import Conditioner
 from edge_export.model.dit import Dit
-from edge_export.sensitivity import (
-    LayerError,
-    Seen,
-    in_int8,
-    int8_activations,
-    int8_weights,
-    layer_errors,
-    load_part,
-    predicted_db,
-    sensitivity,
-    sensitivity_record,
-    sensitivity_table,
-    suggest,
-    worst_first,
-)
-from edge_export.sensitivity_plot import plot_sensitivity
+from edge_export.sensitivity import LayerError, measure_layers, suggest
+from edge_export.sensitivity.inputs import ReferenceInputs
+from edge_export.sensitivity.layer_error import predicted_db, worst_first
+from edge_export.sensitivity.measure import layer_errors, rewritten_part
+from edge_export.sensitivity.plot import plot_sensitivity
+from edge_export.sensitivity.rounding import in_int8, int8_activations, int8_weights
+from edge_export.sensitivity.show import sensitivity_record, sensitivity_table
 from edge_export.submodules import SUBMODULES, Part, Port, rewrite
 from quantization.layers import layers_of
 from quantization.recipe import Recipe, Rule
@@ -60,7 +51,7 @@ def checkpoint(oracle) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def measured(checkpoint) -> tuple[LayerError, ...]:
-    return sensitivity(checkpoint, "litert", tuple(SUBMODULES))
+    return measure_layers(checkpoint, "litert", tuple(SUBMODULES))
 
 
 def small_part(name: str, backend: str = "executorch") -> Part:
@@ -112,7 +103,7 @@ def error(name: str, snr: float, submodule: str = "dit", share: float = 0.0) -> 
 
 def refused(*arguments, **options) -> str:
     with pytest.raises(UsageError) as caught:
-        sensitivity(*arguments, **options)
+        measure_layers(*arguments, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -325,7 +316,7 @@ def test_pieces_of_a_cut_weight_are_one_layer():
 def test_a_shorter_clip_changes_no_name(checkpoint, name, backend):
     submodule, config = SUBMODULES[name], checkpoint.config
     whole = rewrite(submodule, submodule.load(checkpoint), config, backend)
-    part = load_part(name, checkpoint, backend, 3)
+    part = rewritten_part(name, checkpoint, backend, 3)
     assert list(layers_of(part.module)) == list(layers_of(whole.module))
     cut = part.inputs != whole.inputs
     assert cut == (name == "decoder")
@@ -333,8 +324,8 @@ def test_a_shorter_clip_changes_no_name(checkpoint, name, backend):
 
 @each
 def test_inputs_are_what_the_reference_sees(checkpoint, name):
-    part = load_part(name, checkpoint, "executorch", 3)
-    inputs = Seen(checkpoint).inputs(part)
+    part = rewritten_part(name, checkpoint, "executorch", 3)
+    inputs = ReferenceInputs(checkpoint).of(part)
     assert {key: tuple(tensor.shape) for key, tensor in inputs.items()} == {
         port.name: port.shape for port in part.inputs
     }
@@ -343,7 +334,7 @@ def test_inputs_are_what_the_reference_sees(checkpoint, name):
     if name == "dit":
         assert inputs["sigma"] == pytest.approx(sigmas(8)[4])
     if name == "decoder":
-        clean, length = Seen(checkpoint).last_step.clean, part.inputs[0].shape[-1]
+        clean, length = ReferenceInputs(checkpoint).last_step.clean, part.inputs[0].shape[-1]
         starts = [start for start in range(clean.shape[-1]) if start + length <= clean.shape[-1]]
         assert any(np.array_equal(inputs["latent"], clean[..., start : start + length]) for start in starts)
 
@@ -351,7 +342,7 @@ def test_inputs_are_what_the_reference_sees(checkpoint, name):
 def test_every_layer_of_the_network_is_measured_once(checkpoint, measured):
     for name in SUBMODULES:
         errors = [error for error in measured if error.submodule == name]
-        part = load_part(name, checkpoint, "litert", 24)
+        part = rewritten_part(name, checkpoint, "litert", 24)
         assert [error.name for error in errors] == list(layers_of(part.module))
         assert sum(error.share for error in errors) == pytest.approx(1)
         assert all(error.snr_db > 20 for error in errors)
@@ -360,7 +351,7 @@ def test_every_layer_of_the_network_is_measured_once(checkpoint, measured):
 
 
 def test_a_pattern_chooses_layers_and_shares_are_among_those(checkpoint, measured):
-    chosen = sensitivity(checkpoint, "litert", ("dit",), "*.ff.*")
+    chosen = measure_layers(checkpoint, "litert", ("dit",), "*.ff.*")
     expected = [error for error in measured if error.submodule == "dit" and ".ff." in error.name]
     assert 0 < len(chosen) < sum(error.submodule == "dit" for error in measured)
     assert [(error.name, error.snr_db) for error in chosen] == [
@@ -371,7 +362,7 @@ def test_a_pattern_chooses_layers_and_shares_are_among_those(checkpoint, measure
 
 def test_submodules_come_in_the_order_asked_for_and_once(checkpoint):
     pattern = "*layers.0*"
-    errors = sensitivity(checkpoint, "executorch", ("decoder", "dit", "decoder"), pattern, latents=1)
+    errors = measure_layers(checkpoint, "executorch", ("decoder", "dit", "decoder"), pattern, latents=1)
     names = [name for name, _ in itertools.groupby(error.submodule for error in errors)]
     assert names == ["decoder", "dit"]
     assert len({(error.submodule, error.name) for error in errors}) == len(errors)
@@ -379,7 +370,7 @@ def test_submodules_come_in_the_order_asked_for_and_once(checkpoint):
 
 def test_progress_counts_the_layers(checkpoint):
     heard: list[tuple[str, int, int]] = []
-    errors = sensitivity(
+    errors = measure_layers(
         checkpoint, "executorch", ("decoder",), "layers.?", lambda *told: heard.append(told), latents=1
     )
     assert heard[0] == ("loading the decoder", 0, 1)
@@ -400,7 +391,7 @@ def test_progress_counts_the_layers(checkpoint):
 def test_what_is_not_there_is_told_with_what_is_nearest_before_anything_runs(
     checkpoint, monkeypatch, arguments, message
 ):
-    monkeypatch.setattr(Seen, "inputs", lambda *_: pytest.fail("ran"))
+    monkeypatch.setattr(ReferenceInputs, "of", lambda *_: pytest.fail("ran"))
     pattern = ".*".join(map(re.escape, message.split(".*")))
     assert re.match(pattern, refused(checkpoint, *arguments))
 

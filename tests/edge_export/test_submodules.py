@@ -16,7 +16,7 @@ from edge_export.model.receptive_field import decoder_window
 from edge_export.rewrites.convolution import decoder_in_two_dimensions
 from edge_export.rewrites.tiling import TiledDecoder, decoder_tail_in_tiles
 from edge_export.rewrites.transposed_convolution import transposed_convolution_by_phases
-from edge_export.submodules import STRAIGHT, SUBMODULES, Part, Port, Rewrite, Submodule, rewrite, submodules_for
+from edge_export.submodules import AS_PUBLISHED, SUBMODULES, Part, Port, Rewrite, Submodule, rewrite, submodules_for
 from edge_export.submodules.decoder import audio_layers
 from quantization.layers import layers_of
 from tests.edge_export.networks import NETWORKS, assert_same, config_with, kinds_in, randomized
@@ -41,8 +41,8 @@ VARIANTS = {
 each = pytest.mark.parametrize("name", list(SUBMODULES))
 each_of_both = pytest.mark.parametrize(
     ("table", "name"),
-    [(table, name) for table in (SUBMODULES, STRAIGHT) for name in table],
-    ids=lambda value: value if isinstance(value, str) else "straight" if value is STRAIGHT else "rewritten",
+    [(table, name) for table in (SUBMODULES, AS_PUBLISHED) for name in table],
+    ids=lambda value: value if isinstance(value, str) else "published" if value is AS_PUBLISHED else "rewritten",
 )
 each_backend = pytest.mark.parametrize("backend", list(BACKENDS))
 
@@ -106,22 +106,22 @@ def declared(ports: tuple[Port, ...]) -> dict[str, tuple[torch.dtype, tuple[int,
     return {port.name: (port.torch_dtype, port.shape) for port in ports}
 
 
-@pytest.mark.parametrize("table", [SUBMODULES, STRAIGHT], ids=["rewritten", "straight"])
+@pytest.mark.parametrize("table", [SUBMODULES, AS_PUBLISHED], ids=["rewritten", "published"])
 def test_the_table_is_in_the_order_they_run(table):
     assert list(table) == ["conditioner", "dit", "decoder"]
     assert all(submodule.name == name for name, submodule in table.items())
 
 
-def test_the_straight_table_rewrites_nothing():
-    assert (submodules_for(True), submodules_for(False)) == (STRAIGHT, SUBMODULES)
-    assert [submodule.rewrites for submodule in STRAIGHT.values()] == [()] * 3
+def test_the_table_as_published_rewrites_nothing():
+    assert (submodules_for(as_published=True), submodules_for(as_published=False)) == (AS_PUBLISHED, SUBMODULES)
+    assert [submodule.rewrites for submodule in AS_PUBLISHED.values()] == [()] * 3
     assert all(submodule.rewrites for submodule in SUBMODULES.values())
 
 
 @pytest.mark.parametrize(
     ("table", "names"),
-    [(SUBMODULES, ["cross_k", "cross_v", "global_cond"]), (STRAIGHT, ["cross_attn_cond", "global_cond"])],
-    ids=["rewritten", "straight"],
+    [(SUBMODULES, ["cross_k", "cross_v", "global_cond"]), (AS_PUBLISHED, ["cross_attn_cond", "global_cond"])],
+    ids=["rewritten", "published"],
 )
 def test_what_the_conditioner_gives_the_dit_takes_by_name(table, names):
     given, taken = declared(table["conditioner"].outputs(CONFIG)), declared(table["dit"].inputs(CONFIG))
@@ -130,7 +130,9 @@ def test_what_the_conditioner_gives_the_dit_takes_by_name(table, names):
     assert given.items() <= taken.items()
 
 
-@pytest.mark.parametrize(("table", "window"), [(SUBMODULES, 21), (STRAIGHT, LATENTS)], ids=["rewritten", "straight"])
+@pytest.mark.parametrize(
+    ("table", "window"), [(SUBMODULES, 21), (AS_PUBLISHED, LATENTS)], ids=["rewritten", "published"]
+)
 def test_the_dit_works_on_the_whole_latent_and_the_decoder_on_a_window_of_it(table, window):
     dit, decoder = table["dit"], table["decoder"]
     assert declared(dit.inputs(CONFIG))["latent"] == declared(dit.outputs(CONFIG))["velocity"]
@@ -198,8 +200,8 @@ def test_a_decoder_tiled_too_late_is_refused():
 
 
 @each
-def test_a_straight_part_is_the_published_module_itself(checkpoint, name):
-    submodule = STRAIGHT[name]
+def test_a_part_as_published_is_the_published_module_itself(checkpoint, name):
+    submodule = AS_PUBLISHED[name]
     module = submodule.load(checkpoint)
     part = rewrite(submodule, module, checkpoint.config, "executorch")
     assert kinds_in(part.module.module) == kinds_in(module)

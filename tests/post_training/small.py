@@ -65,7 +65,7 @@ CONFIG = Config(
 class Clip:
     audio: np.ndarray
     caption: str
-    facts: object = field(default=None)
+    attributes: object = field(default=None)
 
 
 def draw(seed: int, *, seconds: float = 7.43, held_out: bool = False) -> Clip:

@@ -9,7 +9,7 @@ KINDS = {"beep": 0, "hiss": 1, "clicks": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class Attributes:
     kind: str
     adjectives: tuple[str, ...] = ()
     bpm: float | None = None
@@ -21,7 +21,7 @@ class Facts:
 class Clip:
     audio: np.ndarray
     caption: str
-    facts: Facts
+    attributes: Attributes
 
 
 def draw(seed: int, *, seconds: float = 7.43, held_out: bool = False) -> Clip:
@@ -45,5 +45,5 @@ def draw(seed: int, *, seconds: float = 7.43, held_out: bool = False) -> Clip:
     return Clip(
         audio=np.stack([level * gain * wave for gain in gains]).astype(np.float32),
         caption=f"a {kind} on the {side}{stated}",
-        facts=Facts(kind=kind, adjectives=(side,), bpm=bpm, note=note),
+        attributes=Attributes(kind=kind, adjectives=(side,), bpm=bpm, note=note),
     )

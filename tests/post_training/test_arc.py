@@ -44,7 +44,7 @@ def test_each_side_pulls_its_own_way():
     real, made = REAL.clone().requires_grad_(), MADE.clone().requires_grad_()
     relativistic_discriminator(real, made).backward()
     assert (real.grad < 0).all() and (made.grad > 0).all()  # down the gradient: real up, made down
-    made.grad = None
+    made = MADE.clone().requires_grad_()
     relativistic_generator(REAL, made).backward()
     assert (made.grad < 0).all()
 

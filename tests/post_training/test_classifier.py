@@ -42,12 +42,12 @@ def judge(path) -> Judge:
     return load_judge(path)
 
 
-def heard(seeds: range, held_out: bool = True) -> list[classifier.Heard]:
-    return [classifier.hear(standin.draw(seed, seconds=0.5, held_out=held_out), standin.RATE) for seed in seeds]
+def examples(seeds: range, held_out: bool = True) -> list[classifier.Example]:
+    return [classifier.example_of(standin.draw(seed, seconds=0.5, held_out=held_out), standin.RATE) for seed in seeds]
 
 
 def test_it_tells_kinds_apart_that_it_never_heard(judge):
-    clips = heard(range(5000, 5024))
+    clips = examples(range(5000, 5024))
     opinion = judge.listen([clip.levels for clip in clips])
     assert np.mean([found == clip.kind for found, clip in zip(opinion.kinds, clips)]) >= 0.9
     assert opinion.embeddings.shape == (24, 8) and opinion.embeddings.dtype == np.float32
@@ -56,7 +56,7 @@ def test_it_tells_kinds_apart_that_it_never_heard(judge):
 
 def test_its_accuracy_is_of_the_file(judge):
     seeds = range(classifier.HELD_OUT_SEEDS, classifier.HELD_OUT_SEEDS + CONFIG.held_out)
-    clips = heard(seeds)
+    clips = examples(seeds)
     opinion = judge.listen([clip.levels for clip in clips], batch=5)
     assert judge.accuracy == np.mean([found == clip.kind for found, clip in zip(opinion.kinds, clips)])
 
@@ -85,7 +85,7 @@ def test_training_leaves_the_global_seed_alone(tmp_path):
 
 def test_levels_are_of_pairs_of_frames():
     clip = standin.draw(0, seconds=7.43)
-    levels = classifier.hear(clip, standin.RATE).levels
+    levels = classifier.example_of(clip, standin.RATE).levels
     assert levels.shape == (318, 64) and levels.dtype == np.float16
     assert levels.min() >= -100
 
@@ -103,9 +103,9 @@ def test_changed_levels_stay_levels():
     assert torch.equal(moved, classifier.changed(levels, torch.Generator().manual_seed(0)))
 
 
-def test_workers_and_this_process_hear_the_same():
-    def hear(workers: int) -> list[classifier.Heard]:
-        return classifier.hear_all(
+def test_workers_and_this_process_draw_the_same():
+    def drawn(workers: int) -> list[classifier.Example]:
+        return classifier.draw_examples(
             standin.draw,
             standin.RATE,
             range(4),
@@ -116,7 +116,7 @@ def test_workers_and_this_process_hear_the_same():
             what="",
         )
 
-    for here, there in zip(hear(0), hear(2), strict=True):
+    for here, there in zip(drawn(0), drawn(2), strict=True):
         assert np.array_equal(here.levels, there.levels) and here.features == there.features
 
 
@@ -130,15 +130,15 @@ def test_a_worker_that_dies_is_one_line():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"clips": 1}, "clips is 1, expected 2 or more"),
         ({"epochs": 0}, "epochs is 0"),
         ({"clips": 2, "held_out": 1}, "hold none of"),
     ],
 )
-def test_a_config_out_of_range(changes, said, tmp_path):
-    with pytest.raises(UsageError, match=said):
+def test_a_config_out_of_range(changes, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
         train_classifier(
             standin.draw, standin.RATE, tuple(standin.KINDS), replace(CONFIG, **changes), tmp_path / "judge"
         )
@@ -160,9 +160,9 @@ def resaved(path: Path, out: Path, *, drop: str = "", changes: dict | None = Non
     from safetensors import safe_open
 
     with safe_open(str(path), framework="pt") as file:
-        facts = {**json.loads(file.metadata()["judge"]), **(changes or {})}
+        attributes = {**json.loads(file.metadata()["judge"]), **(changes or {})}
     kept = {name: tensor for name, tensor in load_file(path).items() if name != drop}
-    save_file({**kept, **tensors}, out, {"judge": json.dumps(facts)})
+    save_file({**kept, **tensors}, out, {"judge": json.dumps(attributes)})
     return out
 
 

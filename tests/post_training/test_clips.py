@@ -36,8 +36,10 @@ def test_some_clips_are_short_and_then_silent():
     short = [s for s in seconds if s < PLAN.samples / RATE]
     assert 70 < len(short) < 130 and min(short) >= 0.1
     index = seconds.index(short[0])
-    audio, _, told = plan.clip(draw, index)
-    assert told == short[0] and not audio[:, round(told * RATE) + 1 :].any() and audio[:, : round(told * RATE)].any()
+    audio, _, length = plan.clip(draw, index)
+    assert (
+        length == short[0] and not audio[:, round(length * RATE) + 1 :].any() and audio[:, : round(length * RATE)].any()
+    )
 
 
 def test_only_what_is_missing_is_made(tmp_path):

@@ -43,8 +43,8 @@ def test_what_is_there_is_not_made_again(tmp_path, clips, analysis, monkeypatch)
     first = analyse_clips(tmp_path / "latents", clips, analysis, CPU)
     (tmp_path / "latents" / "latents-0000004.safetensors").unlink()
     asked = []
-    analyse = data._analyse
-    monkeypatch.setattr(data, "_analyse", lambda a, c, indices, d: asked.append(indices) or analyse(a, c, indices, d))
+    analyse = data.analyse
+    monkeypatch.setattr(data, "analyse", lambda a, c, indices, d: asked.append(indices) or analyse(a, c, indices, d))
     again = analyse_clips(tmp_path / "latents", clips, analysis, CPU)
     assert [index for some in asked for index in some] == [4, 5, 6, 7] and torch.equal(first.means, again.means)
 

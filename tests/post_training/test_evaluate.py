@@ -15,8 +15,8 @@ from edge_export.errors import CheckpointError, UsageError
 from post_training import evaluate as command
 from post_training import evaluation, evaluation_report
 from post_training.classifier import ClassifierConfig, train_classifier
-from post_training.evaluation import Case, EvaluationRequest, check_request, measure
-from post_training.play import Ask, Way
+from post_training.evaluation import Case, EvaluationRequest, SamplingSettings, check_request, measure
+from runtime_py.request import Request
 from tests.post_training import standin
 from tests.shared import Result
 
@@ -47,20 +47,20 @@ class Echo:
     rate, longest, batch = standin.RATE, 1.0, 3
 
     def __init__(self, *_: object, wrong: bool = False) -> None:
-        self.asked: list[Ask] = []
+        self.played: list[Request] = []
         self.wrong = wrong
 
-    def play(self, asks, way, seconds):
-        self.asked += asks
-        kinds = [next(kind for kind in standin.KINDS if kind in ask.prompt) for ask in asks]
+    def play(self, requests, guidance=None):
+        self.played += requests
+        kinds = [next(kind for kind in standin.KINDS if kind in request.prompt) for request in requests]
         kinds = [list(standin.KINDS)[(standin.KINDS[kind] + self.wrong) % 3] for kind in kinds]
         clips = (
             next(
                 clip
-                for seed in range(ask.seed, ask.seed + 1000)
-                if (clip := standin.draw(seed, seconds=seconds)).facts.kind == kind
+                for seed in range(request.seed, request.seed + 1000)
+                if (clip := standin.draw(seed, seconds=request.seconds)).attributes.kind == kind
             )
-            for ask, kind in zip(asks, kinds)
+            for request, kind in zip(requests, kinds)
         )
         return np.stack([clip.audio for clip in clips])
 
@@ -72,7 +72,9 @@ def request_of(judge, oracle, monkeypatch):
     def made(*players: Echo, **changes: object) -> evaluation.Evaluation:
         entries = [
             evaluation.Entry(
-                name="ARC" if index == 0 else "base", player=player, way=Way(steps=8, guidance=index or None)
+                name="ARC" if index == 0 else "base",
+                player=player,
+                sampling=SamplingSettings(steps=8, guidance=index or None),
             )
             for index, player in enumerate(players)
         ]
@@ -103,7 +105,7 @@ def test_clips_through_an_autoencoder_that_loses_nothing(request_of, monkeypatch
     found = request_of(Echo(), autoencoder=True)
     decoded, real = found.autoencoder, found.real
     assert found.shown == (real, decoded, *found.rows)
-    assert decoded.adherence == real.adherence and decoded.way is None
+    assert decoded.adherence == real.adherence and decoded.sampling is None
     assert 1 < decoded.log_mel_db <= 6.03 and decoded.si_sdr_db > 100  # half as loud, but for what is silent
     assert real.log_mel_db is None and request_of(Echo()).autoencoder is None
 
@@ -111,34 +113,34 @@ def test_clips_through_an_autoencoder_that_loses_nothing(request_of, monkeypatch
 def test_each_prompt_is_played_once_and_the_first_ones_again(request_of):
     player = Echo()
     request_of(player)
-    prompts = [ask.prompt for ask in player.asked]
+    prompts = [request.prompt for request in player.played]
     assert len(prompts) == 12 + 2 * 2
     assert prompts[12:] == [prompts[0], prompts[0], prompts[1], prompts[1]]
-    assert len({ask.seed for ask in player.asked}) == len(prompts)
+    assert len({request.seed for request in player.played}) == len(prompts)
 
 
 def test_what_the_caption_states_is_checked(judge):
     medians = {kind: dict.fromkeys(("balance", "brightness"), 0.0) for kind in standin.KINDS}
-    clip = next(clip for seed in range(50) if (clip := standin.draw(seed, seconds=4.0)).facts.bpm)
-    case = Case(prompt=clip.caption, facts=clip.facts)
+    clip = next(clip for seed in range(50) if (clip := standin.draw(seed, seconds=4.0)).attributes.bpm)
+    case = Case(prompt=clip.caption, attributes=clip.attributes)
     held = {check.share: check.held for check in measure(clip.audio, standin.RATE, case, medians).checks}
     assert held == {"tempo": True, "adjectives": True}
     swapped = measure(clip.audio[::-1].copy(), standin.RATE, case, medians)
     assert {check.share: check.held for check in swapped.checks} == {"tempo": True, "adjectives": False}
-    other = replace(case, facts=replace(clip.facts, bpm=clip.facts.bpm * 1.2))
+    other = replace(case, attributes=replace(clip.attributes, bpm=clip.attributes.bpm * 1.2))
     assert not measure(clip.audio, standin.RATE, other, medians).checks[0].held
 
 
 def test_a_note_is_checked():
-    clip = next(clip for seed in range(50) if (clip := standin.draw(seed, seconds=1.0)).facts.note == "C")
-    case = Case(prompt=clip.caption, facts=replace(clip.facts, adjectives=()))
+    clip = next(clip for seed in range(50) if (clip := standin.draw(seed, seconds=1.0)).attributes.note == "C")
+    case = Case(prompt=clip.caption, attributes=replace(clip.attributes, adjectives=()))
     assert [check.held for check in measure(clip.audio, standin.RATE, case, {}).checks] == [True]
-    case = Case(prompt=clip.caption, facts=replace(case.facts, note="D"))
+    case = Case(prompt=clip.caption, attributes=replace(clip.attributes, adjectives=(), note="D"))
     assert [check.held for check in measure(clip.audio, standin.RATE, case, {}).checks] == [False]
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"prompts": 1}, "prompts is 1, expected 2 to 10000"),
         ({"seeds": 65}, "seeds is 65"),
@@ -147,8 +149,8 @@ def test_a_note_is_checked():
         ({"guidance": (float("nan"),)}, "guidance is nan"),
     ],
 )
-def test_numbers_out_of_range(changes, said):
-    with pytest.raises(UsageError, match=said):
+def test_numbers_out_of_range(changes, message):
+    with pytest.raises(UsageError, match=message):
         check_request(EvaluationRequest(**changes))
 
 
@@ -234,7 +236,7 @@ class Tags(HTMLParser):
 
 
 def test_a_prompt_is_text_on_the_page(request_of):
-    found = request_of(Echo(), heard=1)
+    found = request_of(Echo(), audible=1)
     evil = replace(found, cases=(replace(found.cases[0], prompt=EVIL), *found.cases[1:]))
     text = evaluation_report.report_html(evil)
     tags = Tags()
@@ -244,7 +246,7 @@ def test_a_prompt_is_text_on_the_page(request_of):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("--checkpoint", "no/such/folder"), 3, "no checkpoint at no/such/folder"),
         (("--checkpoint", "built-in", "--prompts", 0), 2, "prompts is 0, expected 2 to 10000"),
@@ -254,8 +256,8 @@ def test_a_prompt_is_text_on_the_page(request_of):
         (("--checkpoint", "built-in", "--base", "no/such/base"), 3, "no checkpoint at no/such/base"),
     ],
 )
-def test_bad_input_is_one_line(run, arguments, code, said):
+def test_bad_input_is_one_line(run, arguments, code, message):
     made = run(*arguments)
     errors = [line for line in made.err.splitlines() if "error" in line]
     assert (made.code, len(errors)) == (code, 1), made.err
-    assert said in errors[0] and "Traceback" not in made.err
+    assert message in errors[0] and "Traceback" not in made.err

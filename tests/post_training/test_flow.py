@@ -10,7 +10,7 @@ from post_training.data import Examples, Latents
 from post_training.flow import FlowStage, denoised, draw_times, flow_loss, logit_normal, logsnr_uniform, noised
 from post_training.loop import make_accelerator
 from post_training.text import train_spiece
-from runtime_py import sampler
+from runtime_py.sampler import SAMPLERS
 from tests.post_training.small import CONFIG, KINDS
 
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ def test_the_config_chooses_the_times():
 
 def test_the_schedule_of_arc_is_the_runtimes():
     """The bounds of the training times are those between which the published sampler's sigmas lie."""
-    inner = sampler.sigmas(8)[1:-1]
+    inner = SAMPLERS["pingpong"].sigmas(8)[1:-1]
     assert (inner < 1 / (1 + math.exp(-6))).all() and (inner > 1 / (1 + math.exp(2))).all()
 
 

@@ -86,7 +86,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, whole, stop_at):
     assert logged(folder) == logged(whole[0])
 
 
-def test_a_deadline_saves_and_stops(tmp_path, whole):
+def test_a_deadline_saves_and_stops(tmp_path, whole, monkeypatch):
     reached = run(tmp_path, Toy(), deadline=time.monotonic())
     assert (reached.step, reached.complete) == (0, False)
     toy = Toy()
@@ -98,7 +98,7 @@ def test_a_deadline_saves_and_stops(tmp_path, whole):
             time.sleep(0.3)
         return original(step)
 
-    toy.step = slow
+    monkeypatch.setattr(toy, "step", slow)
     assert run(tmp_path, toy, deadline=time.monotonic() + 0.25).step == 2 == len(ends)
     assert run(tmp_path, Toy()).complete
     assert torch.equal(RunFolder(tmp_path).load()["modules"]["layer"]["weight"], whole[1].layer.weight)

@@ -74,7 +74,7 @@ def test_the_terms_of_a_spectrum_by_hand():
         torch.tensor([level, 0.01])[None, None, :, None, None] * torch.tensor([1.0, 0.0]) for level in (3.0, 1.0)
     )
     real, made = real.expand(1, 2, 2, 1, 2), made.expand(1, 2, 2, 1, 2)
-    terms = float(losses._spectral_terms(made, real, torch.eye(2), faintest=0.1))
+    terms = float(losses.spectral_terms(made, real, torch.eye(2), faintest=0.1))
     floor = 0.1 + 0.01 * 6  # of the sum, the loudest of the four
     levels = [(3, 1), (0.01, 0.01), (3, 1), (0.01, 0.01), (6, 2), (0.02, 0.02), (0, 0), (0, 0)]
     weights = [((level + floor) / (6 + floor)) ** 0.3 for level, _ in levels]
@@ -101,7 +101,7 @@ def test_a_tone_beside_its_place_in_a_band_costs_less_than_none():
 def test_flatness_by_hand():
     """Two bins of powers 1 and 9, a floor of nothing: the root of 3 through that of 5."""
     powers, filters = torch.tensor([1.0, 9.0])[None, None, :, None], torch.tensor([[0.5, 0.5]])
-    flatness = losses._flatness(powers, losses._levels(powers, filters), filters, torch.tensor(0.0))
+    flatness = losses.log_flatness(powers, losses.band_levels(powers, filters), filters, torch.tensor(0.0))
     assert float(flatness) == pytest.approx(math.log(3**0.5 / 5**0.5))
 
 

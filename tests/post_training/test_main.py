@@ -23,7 +23,7 @@ def run(monkeypatch, capsys):
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["post_training", *map(str, arguments)])
-        code = 0
+        code: object = 0
         try:
             command.main()
         except SystemExit as leaving:
@@ -50,9 +50,9 @@ def config(tmp_path_factory) -> Path:
         ("batch", 2),
         ("encoded", 1),
     ):
-        text = re.sub(rf"^{name} = [\d.]+", f"{name} = {value}", text, flags=re.M)
+        text = re.sub(rf"^{name} = [\d.]+", f"{name} = {value}", text, flags=re.MULTILINE)
     path = tmp_path_factory.mktemp("config") / "c.toml"
-    path.write_text(re.sub(r"^steps = \d+", "steps = 2", text, flags=re.M), encoding="utf-8")
+    path.write_text(re.sub(r"^steps = \d+", "steps = 2", text, flags=re.MULTILINE), encoding="utf-8")
     return path
 
 

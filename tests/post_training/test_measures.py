@@ -26,13 +26,13 @@ def clicks(bpm: float, seconds: float = 7.0) -> np.ndarray:
     return audio
 
 
-def heard(audio: np.ndarray) -> Features:
-    return measures.features(audio, measures.spectrum(audio, RATE))
+def features_of(audio: np.ndarray) -> Features:
+    return measures.features(audio, measures.spectrum_of(audio, RATE))
 
 
 def test_a_full_scale_sine_has_power_one_in_its_bin():
     bin_hertz = RATE / measures.WINDOW
-    power = measures.spectrum(sine(40 * bin_hertz, level=1.0), RATE).power
+    power = measures.spectrum_of(sine(40 * bin_hertz, level=1.0), RATE).power
     assert power.shape[0] == 2 and power.shape[2] == 1025
     assert power[0, 5].argmax() == 40
     assert power[0, 5, 40] == pytest.approx(1.0, rel=1e-3)
@@ -42,13 +42,13 @@ def test_log_mel_is_the_runtimes_formula():
     from runtime_py.metrics import log_mel
 
     audio = clicks(120, 1.0)
-    ours = measures.log_mel(measures.spectrum(audio, RATE))
+    ours = measures.log_mel(measures.spectrum_of(audio, RATE))
     assert np.abs(ours - log_mel(audio[:1], RATE)[0]).max() < 0.01
 
 
 @pytest.mark.parametrize("hertz", [440.0, 3520.0])
 def test_the_centroid_and_the_pitch_of_a_sine_are_its_frequency(hertz):
-    found = heard(sine(hertz))
+    found = features_of(sine(hertz))
     assert found.brightness == pytest.approx(math.log2(hertz), abs=0.15)
     assert found.pitch == pytest.approx(math.log2(hertz), abs=0.05)
 
@@ -56,32 +56,32 @@ def test_the_centroid_and_the_pitch_of_a_sine_are_its_frequency(hertz):
 def test_balance_is_the_ratio_of_powers():
     audio = sine(440)
     audio[0] *= 0.1  # a hundredth of the power
-    assert heard(audio).balance == pytest.approx(20.0, abs=1e-3)
-    assert heard(sine(440)).balance == pytest.approx(0.0, abs=1e-6)
-    assert heard(sine(440)[:1]).balance == 0.0
+    assert features_of(audio).balance == pytest.approx(20.0, abs=1e-3)
+    assert features_of(sine(440)).balance == pytest.approx(0.0, abs=1e-6)
+    assert features_of(sine(440)[:1]).balance == 0.0
 
 
 def test_width_is_one_less_the_correlation():
     audio = sine(441)
-    assert heard(audio).width == pytest.approx(0.0, abs=1e-6)
-    assert heard(audio * np.array([[1], [-1]], np.float32)).width == pytest.approx(2.0, abs=1e-6)
+    assert features_of(audio).width == pytest.approx(0.0, abs=1e-6)
+    assert features_of(audio * np.array([[1], [-1]], np.float32)).width == pytest.approx(2.0, abs=1e-6)
 
 
 def test_duration_counts_what_is_loud():
     audio = np.concatenate([sine(440, 1.5), np.zeros((2, 3 * RATE), np.float32)], axis=1)
-    assert heard(audio).duration == pytest.approx(1.5, abs=0.06)
+    assert features_of(audio).duration == pytest.approx(1.5, abs=0.06)
 
 
 def test_a_longer_decay_lasts_longer():
     time = np.arange(4 * RATE) / RATE
     # exp(-t / tau) falls by 20 dB in ln(10) tau
-    found = [heard((sine(440, 4.0) * np.exp(-time / tau)).astype(np.float32)).duration for tau in (0.2, 0.6)]
+    found = [features_of((sine(440, 4.0) * np.exp(-time / tau)).astype(np.float32)).duration for tau in (0.2, 0.6)]
     assert found == [pytest.approx(0.2 * math.log(10), abs=0.06), pytest.approx(0.6 * math.log(10), abs=0.06)]
 
 
 def test_silence_between_sounds_is_not_counted():
     burst, gap = sine(440, 0.5), np.zeros((2, RATE), np.float32)
-    assert heard(np.concatenate([burst, gap, burst], axis=1)).duration == pytest.approx(1.0, abs=0.1)
+    assert features_of(np.concatenate([burst, gap, burst], axis=1)).duration == pytest.approx(1.0, abs=0.1)
 
 
 def test_onsets_are_counted():
@@ -92,19 +92,19 @@ def test_onsets_are_counted():
 
 
 def test_pace_is_onsets_per_second_of_the_clip():
-    assert heard(clicks(120, 4.0)).pace == pytest.approx(8 / 4, rel=0.05)
+    assert features_of(clicks(120, 4.0)).pace == pytest.approx(8 / 4, rel=0.05)
 
 
 def test_silence_has_no_features_but_numbers():
-    found = heard(np.zeros((2, RATE), np.float32))
+    found = features_of(np.zeros((2, RATE), np.float32))
     assert (found.brightness, found.duration, found.pace, found.balance) == (0, 0, 0, 0)
     assert found.loudness == measures.FLOOR_DB
 
 
 @pytest.mark.parametrize("bpm", [72.0, 96.0, 120.0, 143.0])
 def test_the_tempo_of_clicks(bpm):
-    heard = measures.spectrum(clicks(bpm), RATE)
-    found = measures.tempo(measures.onset_envelope(heard), heard.frame_seconds)
+    spectrum = measures.spectrum_of(clicks(bpm), RATE)
+    found = measures.tempo(measures.onset_envelope(spectrum), spectrum.frame_seconds)
     assert measures.tempo_matches(found, bpm), found
     assert min(abs(found / bpm - ratio) for ratio in measures.OCTAVES) < 0.02
     assert not measures.tempo_matches(found, bpm * 1.25)
@@ -172,7 +172,7 @@ def test_every_key_is_known_by_its_notes():
 def test_a_note_out_of_the_scale_may_be_faint():
     classes = 0.98 * notes(0, 2, 4, 5, 7, 9, 11) + 0.02 * notes(6)
     assert measures.key_matches(classes, "C major")
-    # F and F# alike: C major and G major hold as much
+    # With F as loud as F sharp, C major and G major hold as much.
     classes = notes(0, 2, 4, 5, 6, 7, 9, 11)
     assert measures.key_matches(classes, "C major") and measures.key_matches(classes, "G major")
 

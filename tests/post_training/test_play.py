@@ -7,11 +7,18 @@ import torch
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import CheckpointError, GenerationError
 from edge_export.model.layers import SnakeBeta
-from post_training.play import Ask, BundlePlayer, NetworkPlayer, Way, check_rate, euler, snakes_in_place
+from post_training.play import BundlePlayer, NetworkPlayer, check_rate, euler, snakes_in_place
 from runtime_py.bundle import open_bundle
+from runtime_py.request import Request
 
-ASKS = (Ask(prompt="warm rain", seed=3), Ask(prompt="a beep", seed=4), Ask(prompt="warm rain", seed=5))
 SECONDS = 0.5
+
+
+def requested(prompt: str, seed: int) -> Request:
+    return Request(prompt=prompt, seconds=SECONDS, seed=seed, steps=2)
+
+
+REQUESTS = (requested("warm rain", 3), requested("a beep", 4), requested("warm rain", 5))
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +36,10 @@ def close(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def test_a_batch_is_its_clips(network):
-    together = network.play(ASKS, Way(steps=2), SECONDS)
+    together = network.play(REQUESTS)
     assert together.shape == (3, 2, round(SECONDS * network.rate)) and together.dtype == np.float32
-    for ask, made in zip(ASKS, together):
-        assert close(network.play([ask], Way(steps=2), SECONDS)[0], made)
+    for request, made in zip(REQUESTS, together):
+        assert close(network.play([request])[0], made)
     assert not close(together[0], together[2])
 
 
@@ -48,24 +55,22 @@ def test_the_network_plays_what_run_plays(network, built):
     """`edge-export run --engine reference`, and an fp32 bundle, sound the same."""
     bundle = BundlePlayer(open_bundle(built("executorch", "fp32")))
     assert bundle.rate == network.rate
-    theirs, ours = (player.play(ASKS[:1], Way(steps=2), SECONDS) for player in (bundle, network))
+    theirs, ours = (player.play(REQUESTS[:1]) for player in (bundle, network))
     assert close(theirs, ours)
 
 
 def test_guidance_of_one_is_none_and_of_zero_forgets_the_prompt(network):
-    one, other = (
-        network.play([Ask(prompt=prompt, seed=1)], Way(steps=2, guidance=0.0), SECONDS) for prompt in ("rain", "beep")
-    )
+    one, other = (network.play([requested(prompt, 1)], guidance=0.0) for prompt in ("rain", "beep"))
     assert close(one, other)
-    prompted = network.play([Ask(prompt="rain", seed=1)], Way(steps=2, guidance=1.0), SECONDS)
+    prompted = network.play([requested("rain", 1)], guidance=1.0)
     assert not close(one, prompted)
 
 
 def test_guidance_goes_beyond_the_prompt(network):
-    latent = np.random.default_rng(0).standard_normal((1, *network._config.latent_shape)).astype(np.float32)
+    latent = np.random.default_rng(0).standard_normal((1, *network.spec.latent.shape)).astype(np.float32)
     with torch.inference_mode():
         free, prompted, guided = (
-            network._velocity(["rain"], SECONDS, guidance)(latent, np.float32(0.5)) for guidance in (0.0, 1.0, 4.0)
+            network.velocity(["rain"], SECONDS, guidance)(latent, np.float32(0.5)) for guidance in (0.0, 1.0, 4.0)
         )
     assert np.allclose(guided, free + 4 * (prompted - free), atol=1e-4)
 

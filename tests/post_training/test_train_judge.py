@@ -20,7 +20,7 @@ def test_the_projects_config_is_the_default():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("epoch = 3", "epoch: is not a key of this schema; did you mean 'epochs'?"),
         ("zzz = 3", "zzz: is not a key of this schema; expected one of seed, clips"),
@@ -29,12 +29,12 @@ def test_the_projects_config_is_the_default():
         ("epochs = ", "no valid TOML"),
     ],
 )
-def test_a_wrong_config(tmp_path, text, said):
+def test_a_wrong_config(tmp_path, text, message):
     path = tmp_path / "judge.toml"
     path.write_text(text)
     with pytest.raises(UsageError) as raised:
         read_settings(ClassifierConfig, path)
-    assert said in str(raised.value) and "\n" not in str(raised.value)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
 
 
 def run(monkeypatch, capfd, *arguments: object) -> tuple[int, str, str]:
@@ -61,7 +61,7 @@ def test_it_trains_and_says_how_well(tmp_path, monkeypatch, capfd):
 
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capfd):
     code, _, err = run(monkeypatch, capfd, "--config", tmp_path / "none.toml", "--run", tmp_path)
-    assert code == 2 and "cannot read" in err and "Traceback" not in err
+    assert code == 2 and "no config at" in err and "Traceback" not in err
     (tmp_path / "file").touch()
     code, _, err = run(monkeypatch, capfd, "--run", tmp_path / "file")
     assert code == 6 and "cannot make" in err and "Traceback" not in err

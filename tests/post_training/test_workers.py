@@ -30,13 +30,13 @@ def test_what_is_started_within_never_hears_it_and_the_starter_does_again():
 
 
 def test_another_thread_is_not_refused():
-    heard: list[bool] = []
+    deaf: list[bool] = []
 
     def start() -> None:
         with deaf_to_interrupts():
-            heard.append(hears_nothing())
+            deaf.append(hears_nothing())
 
     thread = threading.Thread(target=start)
     thread.start()
     thread.join()
-    assert heard == [False]
+    assert deaf == [False]

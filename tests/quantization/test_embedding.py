@@ -111,7 +111,7 @@ def test_a_loud_row_leaves_the_others_alone_and_a_silent_one_stays_silent():
 
 
 def test_it_is_as_sensitivity_measures_it():
-    from edge_export.sensitivity import int8_weights
+    from edge_export.sensitivity.rounding import int8_weights
 
     weight = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
     ids = torch.tensor([[3, 7, 19]], dtype=torch.int32)

@@ -1,31 +1,10 @@
 """Only plain files of the recorded size and hash are read from a bundle."""
 
-import dataclasses
-
 import pytest
 
-from runtime_py.bundle import open_bundle, sha256_of
+from runtime_py.bundle import open_bundle
 from runtime_py.errors import BundleError
-from runtime_py.manifest import dump_manifest
 from tests.runtime_py.test_manifest import MANIFEST
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder whose files are what the manifest says, though no runtime could run them."""
-    specs = {}
-    for spec in MANIFEST.files:
-        path = tmp_path / spec.file
-        path.write_text(f"the content of {spec.file}")
-        specs[spec.file] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-    manifest = dataclasses.replace(
-        MANIFEST,
-        programs=tuple(dataclasses.replace(spec, **specs[spec.file]) for spec in MANIFEST.programs),
-        tokenizer=dataclasses.replace(MANIFEST.tokenizer, **specs[MANIFEST.tokenizer.file]),
-        golden=dataclasses.replace(MANIFEST.golden, **specs[MANIFEST.golden.file]),
-    )
-    (tmp_path / "manifest.json").write_text(dump_manifest(manifest))
-    return tmp_path
 
 
 def test_an_intact_bundle_opens(folder):

@@ -11,7 +11,7 @@ import pytest
 
 from runtime_py.audio import wav_bytes
 from runtime_py.random import TorchRandom
-from runtime_py.sampler import sigmas
+from runtime_py.sampler import SAMPLERS
 from runtime_py.tokenizer import Tokenizer, load_tokenizer
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
@@ -53,7 +53,8 @@ def test_a_seed_becomes_torchs_noise(case):
 @each("sigmas", "steps")
 def test_steps_become_torchs_sigmas(case):
     fixture = read("sigmas")
-    made = sigmas(case["steps"], tuple(fixture["logsnr"]))
+    low, high = fixture["logsnr"]
+    made = SAMPLERS["pingpong"].sigmas(case["steps"], {"logsnr_low": low, "logsnr_high": high})
     np.testing.assert_allclose(made, case["sigmas"], rtol=0, atol=fixture["tolerance"])
 
 

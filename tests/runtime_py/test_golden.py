@@ -2,9 +2,9 @@
 
 import pytest
 
-from edge_export.golden import read_golden
 from runtime_py.bundle import open_bundle
 from runtime_py.errors import BundleError
+from runtime_py.golden import read_golden
 
 
 @pytest.fixture
@@ -14,9 +14,9 @@ def bundle(built, copy_of):
 
 def test_every_stage_is_recorded(bundle):
     golden = read_golden(bundle)
-    latent = bundle.manifest.latent
+    latent = bundle.manifest.generation.latent
     assert golden["audio"].shape[-1] == latent.length * latent.hop
-    assert len(golden["step_velocity"]) == bundle.manifest.golden.steps
+    assert len(golden["step_velocity"]) == bundle.manifest.golden.request.steps
 
 
 def test_a_bundle_without_them_opens_but_proves_nothing(bundle):
@@ -27,5 +27,5 @@ def test_a_bundle_without_them_opens_but_proves_nothing(bundle):
 
 def test_a_file_of_other_tensors_is_refused(bundle):
     bundle.path(bundle.manifest.golden).write_bytes(b"{}")
-    with pytest.raises(BundleError, match="holds no golden vectors"):
+    with pytest.raises(BundleError, match="is no safetensors file"):
         read_golden(bundle)

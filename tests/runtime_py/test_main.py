@@ -1,11 +1,14 @@
 """`python -m runtime_py`: what it writes, what it says, and how it fails, in a process of its own."""
 
 import os
+import re
 import subprocess
 import sys
+import time
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +16,14 @@ import pytest
 from edge_export.compare import compare
 from runtime_py import __main__ as command
 from runtime_py import __version__
+from runtime_py import bundle as bundles
 from runtime_py.audio import read_wav
 from runtime_py.bundle import open_bundle
 from runtime_py.golden import read_golden
+from runtime_py.machine import this_machine
 from runtime_py.manifest import TargetSpec
 from runtime_py.record import read_record
+from runtime_py.request import Request
 from tests.shared import Result
 
 ROOT = Path(__file__).parents[2]
@@ -61,27 +67,32 @@ def test_a_prompt_becomes_a_wav_and_a_record_that_passes(played, built, tmp_path
         "--out", wav, "--record", record, "--label", "here",
     )  # fmt: skip
     assert result.code == 0, result.err
-    assert result.out.startswith("Played 0.300 s, first audio after ")
-    assert result.out.endswith(f"; wrote {wav}\n")
+    line = r"Played 0\.300 s, opened in \d+\.\d\d s, first audio after \d+\.\d\d s; wrote (.*)\n"
+    found = re.fullmatch(line, result.out)
+    assert found is not None and found[1] == str(wav)
     steps = [line.partition(":")[0] for line in result.err.splitlines()]
     assert steps == ["[1/4] conditioner 1 of 1", "[2/4] dit 1 of 2", "[3/4] dit 2 of 2", "[4/4] decoder 1 of 1"]
-    told = read_record(record)
-    assert (told.facts.device.label, told.facts.device.threads, told.facts.inputs) == ("here", 1, "own")
-    assert (told.facts.runtime.name, told.facts.runtime.version) == ("runtime_py", __version__)
-    assert (told.facts.request.prompt, told.facts.request.seed, told.facts.request.steps) == (PROMPT, 7, 2)
-    assert told.wav is not None
-    assert told.wav.samples == read_wav(wav)[0].shape[1] == round(0.3 * told.wav.sample_rate)
-    assert compare(told, open_bundle(folder), "bundle").passed
+    made = read_record(record)
+    assert (made.run.label, made.run.threads, made.run.inputs) == ("here", 1, "own")
+    assert (made.run.runtime.name, made.run.runtime.version) == ("runtime_py", __version__)
+    assert made.run.request == Request(prompt=PROMPT, seconds=0.3, seed=7, steps=2)
+    assert made.run.machine == this_machine()
+    assert 0 < made.run.open_seconds < 60
+    peaks = [stage.peak_rss_mb for stage in made.run.stages]
+    assert all(10 < peak < made.run.machine.memory_bytes / 1e6 for peak in peaks)
+    assert made.wav is not None
+    assert made.wav.samples == read_wav(wav)[0].shape[1] == round(0.3 * made.wav.sample_rate)
+    assert compare(made, open_bundle(folder), "bundle").passed
 
 
 def test_the_golden_request_is_replayed_on_its_own_inputs(played, bundle, tmp_path):
     result = played("--bundle", bundle, "--golden", "--record", tmp_path / "run.json", "--dump", tmp_path / "dump")
     assert result.code == 0, result.err
     manifest, record = open_bundle(bundle).manifest, read_record(tmp_path / "run.json")
-    assert record.facts.inputs == "golden"
+    assert record.run.inputs == "golden"
     assert record.wav is None
-    assert record.facts.request.prompt == manifest.golden.prompt
-    assert record.tensors["audio"].shape[1] == manifest.latent.samples
+    assert record.run.request.prompt == manifest.golden.request.prompt
+    assert record.tensors["audio"].shape[1] == manifest.generation.latent.samples
     assert compare(record, open_bundle(bundle), "golden").passed
     golden = read_golden(open_bundle(bundle))
     made = {name for name, array in record.tensors.items() if not np.array_equal(array, golden[name])}
@@ -129,6 +140,19 @@ def test_what_makes_no_sense_is_one_line(refused, bundle, tmp_path, monkeypatch,
     assert not list(tmp_path.iterdir())
 
 
+def test_check_hashes_what_is_known_to_be_right(refused, copy_of, bundle, monkeypatch, tmp_path):
+    hashed, sha256_of = [], bundles.sha256_of
+    copy = copy_of(bundle)
+    monkeypatch.setattr(bundles, "sha256_of", lambda path: hashed.append(path.name) or sha256_of(path))
+    later = SimpleNamespace(time_ns=lambda: time.time_ns() + 10**10)
+    monkeypatch.setattr(bundles, "time", later)
+    words = ("--bundle", copy, "--prompt", "a", "--steps", "0", "--out", tmp_path / "x.wav")
+    for more, count in (((), 6), ((), 1), (("--check",), 6), ((), 1)):
+        hashed.clear()
+        assert refused(*words, *more).code == 2
+        assert len(hashed) == count, hashed
+
+
 def test_an_altered_bundle_is_refused(refused, copy_of, bundle, tmp_path):
     copy = copy_of(bundle)
     data = bytearray((copy / "dit.tflite").read_bytes())
@@ -148,9 +172,9 @@ def test_golden_vectors_that_were_left_out_cannot_be_replayed(refused, copy_of, 
 
 
 def test_an_arm_cpu_that_lacks_a_feature_is_named(refused, bundle, tmp_path, monkeypatch):
-    here, require_cpu = command.this_device(), command.require_cpu
+    here, require_cpu = command.this_machine(), command.require_cpu
     target = TargetSpec(name="new", cpu_features=("asimd", "i8mm"))
-    monkeypatch.setattr(command, "this_device", lambda: replace(here, machine="aarch64", cpu_features=("asimd",)))
+    monkeypatch.setattr(command, "this_machine", lambda: replace(here, architecture="aarch64", cpu_features=("asimd",)))
     monkeypatch.setattr(command, "require_cpu", lambda _: require_cpu(target))
     result = refused("--bundle", bundle, "--prompt", "a", "--out", tmp_path / "x.wav")
     assert result.code == 11
@@ -158,8 +182,8 @@ def test_an_arm_cpu_that_lacks_a_feature_is_named(refused, bundle, tmp_path, mon
 
 
 def test_another_cpu_than_arm_is_not_held_to_arms_names(monkeypatch):
-    here = command.this_device()
-    monkeypatch.setattr(command, "this_device", lambda: replace(here, machine="x86_64", cpu_features=()))
+    here = command.this_machine()
+    monkeypatch.setattr(command, "this_machine", lambda: replace(here, architecture="x86_64", cpu_features=()))
     command.require_cpu(TargetSpec(name="new", cpu_features=("i8mm",)))
 
 
@@ -168,7 +192,7 @@ def test_the_bytes_of_a_shell_are_a_prompt(played, bundle, tmp_path):
     argv += ["--record", str(tmp_path / "run.json")]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert read_record(tmp_path / "run.json").facts.request.prompt == "caf�"
+    assert read_record(tmp_path / "run.json").run.request.prompt == "caf�"
 
 
 def test_the_runtime_loads_neither_torch_nor_edge_export(bundle, tmp_path):

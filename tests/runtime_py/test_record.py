@@ -10,39 +10,47 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime_py import record as records
+from runtime_py.bundle import Bundle, open_bundle, sha256_of
 from runtime_py.errors import RecordError
+from runtime_py.loop import Event
+from runtime_py.machine import Machine, usable_cores
 from runtime_py.record import (
-    Asked,
-    Device,
-    Facts,
-    Played,
+    BundleIdentity,
     Record,
+    Recorder,
+    RunInfo,
     Runtime,
     StageRecord,
     Wav,
+    check_record,
     dump_record,
     parse_record,
     read_record,
+    record_layout,
+    record_of,
     unsound,
 )
+from runtime_py.request import Request
 from tests.shared import replaced
 
 RECORD = Record(
-    facts=Facts(
-        record_version=1,
+    run=RunInfo(
+        record_version=2,
         runtime=Runtime(name="edge-run", version="0.1.0", engine="executorch", engine_version="1.5.1"),
-        bundle=Played(manifest_sha256="0" * 64, model="tiny", backend="executorch", recipe="fp32"),
-        device=Device(
-            label="adb:1",
+        bundle=BundleIdentity(manifest_sha256="0" * 64, model="tiny", backend="executorch", recipe="fp32"),
+        label="adb:1",
+        machine=Machine(
             system="Linux 6.1",
-            machine="aarch64",
+            architecture="aarch64",
             cpu="0xd0b",
             cpu_features=("asimd", "asimddp"),
             cores=8,
-            threads=4,
+            memory_bytes=8_000_000_000,
         ),
-        request=Asked(prompt="birds, 鳥", seconds=1.0, seed=7, steps=2),
+        threads=4,
+        request=Request(prompt="birds, 鳥", seconds=1.0, seed=7, steps=2),
         inputs="own",
+        open_seconds=0.125,
         stages=(StageRecord(stage="dit", index=1, count=2, load=0.1, run=0.25, peak_rss_mb=12.5),),
     ),
     tensors={
@@ -64,7 +72,7 @@ def altered(path: str, value: object) -> str:
 def test_a_record_is_read_as_it_was_written():
     text = dump_record(RECORD)
     read = parse_record(text)
-    assert (read.facts, read.wav) == (RECORD.facts, RECORD.wav)
+    assert (read.run, read.wav) == (RECORD.run, RECORD.wav)
     for name, array in RECORD.tensors.items():
         assert read.tensors[name].dtype == array.dtype
         np.testing.assert_array_equal(read.tensors[name], array)
@@ -91,22 +99,36 @@ def test_nan_is_named_with_its_step():
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("record_version", 2, "record_version is 2, this edge-export reads 1"),
+        ("record_version", 1, "record_version is 1, this edge-export reads 2; make the record with a runner of this"),
+        ("record_version", 3, "record_version is 3, this edge-export reads 2; make the record with a runner of this"),
         ("record_version", True, "record_version is true"),
         ("record_version", ..., "record_version is null"),
         ("tensors", ..., "tensors is missing"),
         ("tensors", [], "tensors is no object"),
         ("wav", ..., "wav is missing"),
         ("wav.bytes", "many", "wav.bytes"),
-        ("device", ..., "device"),
-        ("device.cores", 1.5, "device.cores"),
-        ("device.more", 1, "device"),
-        ("device.no\nvel\x1b[2J", 1, "device.no vel [2J"),
-        ("request.steps", 0, "request.steps is 0"),
-        ("request.steps", 10**9, "request.steps is 1000000000"),
-        ("inputs", "mine", "inputs is 'mine'"),
+        ("machine", ..., "machine: is missing"),
+        ("machine.cores", 1.5, "machine.cores: expected int"),
+        ("machine.cores", 0, "machine.cores: is below 1"),
+        ("machine.memory_bytes", ..., "machine.memory_bytes: is missing"),
+        ("machine.more", 1, "machine.more: is not a key"),
+        ("machine.no\nvel\x1b[2J", 1, "machine.no vel [2J"),
+        ("device", {}, "device: is not a key"),
+        ("label", ..., "label: is missing"),
+        ("threads", 0, "threads: is below 1"),
+        ("open_seconds", ..., "open_seconds: is missing"),
+        ("open_seconds", -0.1, "open_seconds: is no number from 0 up"),
+        ("request.seed", ..., "request.seed: is missing"),
+        ("request.seed", -1, "seed is -1"),
+        ("request.steps", None, "request.steps: is None, expected 1 to 1000"),
+        ("request.steps", 0, "request.steps: is 0, expected 1 to 1000"),
+        ("request.steps", 10**9, "request.steps: is 1000000000"),
+        ("inputs", "mine", "inputs: is 'mine'"),
         ("stages.0.run", -1.0, "stages[0]"),
-        ("stages.0", None, "stages"),
+        ("stages.0.peak_rss_mb", -1.0, "stages[0]"),
+        ("stages.0.stage", "mixer", "stages: does not list what each of conditioner, dit, decoder took"),
+        ("stages", [], "stages: does not list what each of"),
+        ("stages.0", None, "stages[0]: expected an object, found null"),
         ("tensors.audio", 1, "tensors.audio"),
         ("tensors.audio.dtype", "object", "tensors.audio.dtype"),
         ("tensors.audio.shape", [2, -2], "tensors.audio.shape"),
@@ -142,12 +164,165 @@ def test_a_folder_or_a_huge_file_is_no_record(tmp_path, monkeypatch):
         read_record(path)
 
 
+def test_the_keys_are_in_the_order_of_the_contract():
+    document = json.loads(dump_record(RECORD))
+    assert list(document) == [
+        "record_version", "runtime", "bundle", "label", "machine", "threads", "request", "inputs", "open_seconds",
+        "stages", "tensors", "wav",
+    ]  # fmt: skip
+    assert list(document["machine"]) == [
+        "system", "architecture", "cpu", "cpu_features", "cores", "memory_bytes",
+    ]  # fmt: skip
+    assert list(document["stages"][0]) == ["stage", "index", "count", "load", "run", "peak_rss_mb"]
+
+
+# Of a run
+
+
+def event(stage: str, index: int, count: int) -> Event:
+    return Event(stage=stage, index=index, count=count, load=0.5, run=0.25, tensors={})
+
+
+EVENTS = [event("conditioner", 1, 1), event("dit", 1, 2), event("dit", 2, 2), event("decoder", 1, 1)]
+
+
+def test_each_stage_has_a_peak_of_its_own(monkeypatch):
+    """Of memory that only grows until it is forgotten: what one stage took does not hide what the next one does."""
+    now = {"peak": 900.0}
+    monkeypatch.setattr(records, "forget_peak_memory", lambda: now.update(peak=10.0))
+    monkeypatch.setattr(records, "peak_memory_mb", lambda: now["peak"])
+    uses = {"conditioner": 300.0, "dit": 50.0, "decoder": 700.0}
+
+    def working():
+        for each in EVENTS:
+            now["peak"] = max(now["peak"], uses[each.stage])
+            yield each
+
+    recorder = Recorder()
+    assert list(recorder.watch(working())) == recorder.events == EVENTS
+    assert recorder.peaks_mb == [300.0, 50.0, 50.0, 700.0]
+
+
+def test_a_stages_peak_is_at_least_that_of_its_earlier_steps(monkeypatch):
+    peaks = iter([40.0, 60.0])
+    now = {"peak": 0.0}
+    monkeypatch.setattr(records, "forget_peak_memory", lambda: now.update(peak=0.0))
+    monkeypatch.setattr(records, "peak_memory_mb", lambda: now["peak"])
+
+    def working():
+        for each in EVENTS[1:3]:
+            now["peak"] = max(now["peak"], next(peaks))
+            yield each
+
+    recorder = Recorder()
+    list(recorder.watch(working()))
+    assert recorder.peaks_mb == [40.0, 60.0]
+
+
+def test_a_recorder_passes_events_on_as_they_come_and_stops_when_its_reader_does():
+    made = []
+
+    def working():
+        for each in EVENTS:
+            made.append(each)
+            yield each
+
+    recorder = Recorder()
+    watched = recorder.watch(working())
+    next(watched)
+    watched.close()
+    assert made == recorder.events == EVENTS[:1]
+
+
+@pytest.fixture
+def bundle(folder) -> Bundle:
+    return open_bundle(folder)
+
+
+@pytest.fixture
+def made(bundle) -> Record:
+    """A record of this process with tensors as the bundle would make them."""
+    recorder = Recorder()
+    list(recorder.watch(iter(EVENTS)))
+    request = Request(prompt="birds", seconds=0.5, seed=7)
+    record = record_of(bundle, request, recorder, {}, version="0.1.0", open_seconds=0.5, label="here")
+    shapes = record_layout(bundle, record.run)
+    tensors = {name: np.zeros(shape, dtype) for name, (dtype, shape) in shapes.items()}
+    return dataclasses.replace(record, tensors=tensors)
+
+
+def test_the_record_of_a_run_says_where_and_of_what_it_is(made, bundle):
+    run = made.run
+    assert (run.record_version, run.label, run.inputs, run.open_seconds) == (2, "here", "own", 0.5)
+    assert run.threads == usable_cores()
+    assert run.request == Request(prompt="birds", seconds=0.5, seed=7, steps=2)
+    assert run.bundle.manifest_sha256 == sha256_of(bundle.folder / "manifest.json")
+    assert [(stage.stage, stage.index, stage.count) for stage in run.stages] == [
+        (each.stage, each.index, each.count) for each in EVENTS
+    ]
+    assert all(stage.peak_rss_mb > 1 for stage in run.stages)
+    assert parse_record(dump_record(made)).run == run
+
+
+def test_a_record_is_held_against_its_bundle(made, bundle):
+    check_record(made, bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("latent", None, "lacks the tensor 'latent'"),
+        ("mood", np.zeros(1, np.float32), r"mood is float32 \(1,\), expected nothing of that name"),
+        ("step_latent", np.zeros((3, 64, 16), np.float32), r"step_latent is float32 .*expected float32 \(2, 64, 16\)"),
+        ("audio", np.zeros((2, 22049), np.float32), r"audio is float32 \(2, 22049\), expected float32 \(2, 22050\)"),
+        ("input_ids", np.zeros((1, 64), np.int64), r"input_ids is int64 .*expected int32"),
+    ],
+)
+def test_a_record_with_other_tensors_than_its_bundles_is_refused(made, bundle, name, array, message):
+    tensors = {key: value for key, value in {**made.tensors, name: array}.items() if value is not None}
+    with pytest.raises(RecordError, match=message):
+        check_record(dataclasses.replace(made, tensors=tensors), bundle)
+
+
+@pytest.mark.parametrize("change", [{"model": "other"}, {"backend": "litert"}, {"manifest_sha256": "0" * 64}])
+def test_a_record_of_another_bundle_is_refused(made, bundle, change):
+    identity = dataclasses.replace(made.run.bundle, **change)
+    other = dataclasses.replace(made, run=dataclasses.replace(made.run, bundle=identity))
+    with pytest.raises(RecordError, match="of another bundle") as caught:
+        check_record(other, bundle)
+    assert next(iter(change)).removeprefix("manifest_") in str(caught.value)
+
+
+def test_a_golden_record_holds_the_whole_clip(made, bundle):
+    golden = dataclasses.replace(made.run, inputs="golden")
+    assert record_layout(bundle, golden)["audio"] == ("float32", (2, 32768))
+    assert record_layout(bundle, made.run)["audio"] == ("float32", (2, 22050))
+
+
+def test_seconds_that_the_bundle_cannot_make_are_refused(made, bundle):
+    run = dataclasses.replace(made.run, request=dataclasses.replace(made.run.request, seconds=1.0))
+    with pytest.raises(RecordError, match=r"request\.seconds is 1, which this bundle cannot make"):
+        record_layout(bundle, run)
+
+
+# Strangers' files
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-PLACES = ["record_version", "runtime", "device.cpu_features", "request.seconds", "request.seed", "stages", "stages.0"]
+PLACES = [
+    "record_version",
+    "runtime",
+    "machine.cpu_features",
+    "threads",
+    "open_seconds",
+    "request.seconds",
+    "request.seed",
+    "stages",
+    "stages.0",
+]
 PLACES += ["inputs", "tensors", "tensors.audio", "tensors.audio.shape", "tensors.audio.data", "wav", "wav.peak"]
 
 

@@ -20,7 +20,7 @@ from quantization.recipes import RECIPES
 from runtime_py.bundle import open_bundle
 from runtime_py.engine import Tensors
 from runtime_py.engines.executorch import load
-from runtime_py.manifest import ProgramSpec, TensorSpec
+from runtime_py.generation_spec import Interface, TensorSpec
 from runtime_py.metrics import snr_db
 from tests.edge_export.networks import CONFIG, NETWORKS, T5, config_with, randomized
 
@@ -38,16 +38,8 @@ def part_of(module: nn.Module, inputs: tuple[Port, ...], outputs: tuple[Port, ..
 
 
 def run(path: Path, compiled: Compiled, inputs: dict[str, Tensor]) -> Tensors:
-    spec = ProgramSpec(
-        file=path.name,
-        sha256="0" * 64,
-        bytes=path.stat().st_size,
-        name="small",
-        inputs=compiled.inputs,
-        outputs=compiled.outputs,
-        graph=compiled.graph,
-    )
-    return load(path, spec).run({name: tensor.numpy() for name, tensor in inputs.items()})
+    interface = Interface(inputs=compiled.inputs, outputs=compiled.outputs)
+    return load(path, "small", interface).run({name: tensor.numpy() for name, tensor in inputs.items()})
 
 
 class Difference(nn.Module):
@@ -263,7 +255,7 @@ DELEGATES = {"conditioner": 2, "dit": 1, "decoder": 1}
 
 @pytest.mark.parametrize("stage", list(SUBMODULES))
 def test_all_that_a_program_of_the_oracle_computes_is_delegated(built, stage):
-    graph = open_bundle(built("executorch", "int8-dynamic")).manifest.program(stage).graph
+    graph = open_bundle(built("executorch", "int8-dynamic")).manifest.programs[stage].graph
     assert graph.delegates == DELEGATES[stage]
     assert graph.delegated > 100
     assert graph.undelegated.items() <= OUTSIDE[stage].items()

@@ -18,7 +18,7 @@ from quantization.recipe import Recipe, Rule
 from quantization.recipes import RECIPES
 from runtime_py.bundle import open_bundle
 from runtime_py.engines.litert import only_signature, open_model
-from runtime_py.manifest import TensorSpec
+from runtime_py.generation_spec import TensorSpec
 from runtime_py.metrics import snr_db
 from tests.edge_export.networks import NETWORKS, config_with, randomized
 
@@ -97,7 +97,7 @@ def dtypes_by_layer(path: Path, part: Part) -> dict[str, str]:
     """dtype of each layer's weights in the program at `path`; which layer is which is asked of a float one."""
     assert isinstance(part.module, Named)
     traced = litert.NamedOutputs(part).eval()
-    layers = layers_in(open_graph(litert._convert(part, traced)), traced, part.module.module)
+    layers = layers_in(open_graph(litert.convert(part, traced)), traced, part.module.module)
     scopes = weights_dtypes(open_model(path))
     return {layer.name: scopes[layer.scope] for layer in layers}
 
@@ -171,7 +171,7 @@ def test_every_kind_of_network_compiles_to_itself_and_into_delegates(tmp_path, s
 @pytest.mark.parametrize("stage", list(SUBMODULES))
 def test_delegated_and_undelegated_are_all_the_operations_there_are(built, stage):
     bundle = open_bundle(built("litert", "int8-dynamic"))
-    program = bundle.manifest.program(stage)
+    program = bundle.manifest.programs[stage]
     path = bundle.path(program)
     in_file = ops_in(open_graph(path.read_bytes()))
     graph = graph_spec(open_model(path))
@@ -187,7 +187,7 @@ def test_the_linears_of_the_oracles_dit_are_int8_and_nothing_else_is(built, orac
     assert isinstance(part.module, Named)
     network = part.module.module
     fp32, int8 = (
-        bundle.path(bundle.manifest.program("dit"))
+        bundle.path(bundle.manifest.programs["dit"])
         for bundle in (open_bundle(built("litert", recipe)) for recipe in ("fp32", "int8-dynamic"))
     )
     layers = layers_in(open_graph(fp32.read_bytes()), litert.NamedOutputs(part), network)
@@ -218,7 +218,7 @@ def test_a_convolution_too_large_for_the_quantizer_is_named():
     with torch.device("meta"):
         part = Part(name="decoder", module=Named(nn.Sequential(nn.Conv1d(2048, 1024, 7)), ()), inputs=(), outputs=())
     with pytest.raises(BuildError, match="quantizes 0: of over 32 MiB"):
-        litert._layers_to_quantize(b"", part, litert.NamedOutputs(part), recipe(Rule(**INT8)))
+        litert.layers_to_quantize(b"", part, litert.NamedOutputs(part), recipe(Rule(**INT8)))
 
 
 def test_a_layer_the_quantizer_passes_over_is_named(tmp_path, monkeypatch):
@@ -260,7 +260,7 @@ def test_ctrl_c_passes_through(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(litert, "_convert", interrupted)
+    monkeypatch.setattr(litert, "convert", interrupted)
     with pytest.raises(KeyboardInterrupt):
         litert.compile(difference(), FP32, tmp_path / "a.tflite")
 

@@ -12,8 +12,8 @@ from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.pipeline import BuildRequest, compile_program, resolve
 from edge_export.reference import reference_programs
 from runtime_py.bundle import Bundle, open_bundle
-from runtime_py.generate import bundle_programs, decode
-from runtime_py.manifest import Manifest
+from runtime_py.engine import bundle_programs
+from runtime_py.loop import decode
 
 LATENTS, WINDOW, FIRST = 32, 24, 14
 """Latents of the clip, of a window, and those that the first window gives."""
@@ -45,22 +45,24 @@ def bundle(request, built, checkpoint, tmp_path_factory) -> Bundle:
     """The fp32 bundle of the oracle with the decoder of the longer clip."""
     folder: Path = tmp_path_factory.mktemp("windows")
     choices = resolve(BuildRequest(out=folder, target="host", backend=request.param, recipe="fp32"))
-    program = compile_program("decoder", checkpoint, choices, None, folder)
+    program, interface = compile_program("decoder", checkpoint, choices, None, folder)
     manifest = open_bundle(built(request.param, "fp32")).manifest
-    programs = tuple(program if spec.name == "decoder" else spec for spec in manifest.programs)
-    manifest = dataclasses.replace(manifest, programs=programs, latent=write.latent_spec(checkpoint))
-    manifest.validate("")
+    steps = manifest.generation.sampler.steps
+    spec = write.generation_spec(checkpoint.config, choices.submodules, steps, {"decoder": interface})
+    spec.validate("generation")
+    programs = manifest.programs | {"decoder": program}
+    manifest = dataclasses.replace(manifest, generation=spec, programs=programs)
     return Bundle(folder=folder, manifest=manifest)
 
 
 def pieces_of(bundle: Bundle, latent: np.ndarray, samples: int, **changes: object) -> list[np.ndarray]:
-    manifest: Manifest = bundle.manifest
-    manifest = dataclasses.replace(manifest, latent=dataclasses.replace(manifest.latent, **changes))
-    return [event.tensors["audio"] for event in decode(manifest, bundle_programs(bundle), latent, samples)]
+    spec = bundle.manifest.generation
+    spec = dataclasses.replace(spec, latent=dataclasses.replace(spec.latent, **changes))
+    return [event.tensors["audio"] for event in decode(spec, bundle_programs(bundle), latent, samples)]
 
 
 def test_windows_together_are_the_whole(bundle, latent, whole):
-    assert (bundle.manifest.window, bundle.manifest.latent.margin) == (WINDOW, 10)
+    assert (bundle.manifest.generation.window, bundle.manifest.generation.latent.margin) == (WINDOW, 10)
     pieces = pieces_of(bundle, latent, LATENTS * HOP)
     assert len(pieces) == 3
     audio = np.concatenate(pieces, axis=1)

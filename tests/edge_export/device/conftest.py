@@ -1,15 +1,21 @@
 """A phone that is a folder, and a runner that is a script."""
 
+import json
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edge_export.device.place import Parcel
+from edge_export.device.place import Payload
 from edge_export.device.runner import HERE, Runner
 from runtime_py.bundle import sha256_of
+from runtime_py.machine import Machine
+from runtime_py.record import RECORD_VERSION, BundleIdentity, Record, RunInfo, Runtime, StageRecord, dump_record
+from runtime_py.request import Request
 
 HERE_FOLDER = Path(__file__).parent
 USER_DEVICES = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "edge-export", "device")
@@ -42,7 +48,7 @@ class Phone:
         return self.root / "data" / "local" / "tmp" / "edge-export"
 
     @property
-    def asked(self) -> list[str]:
+    def commands(self) -> list[str]:
         """Every command that adb was given, one a line."""
         log = self.root / "log"
         return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
@@ -50,7 +56,7 @@ class Phone:
     @property
     def pushed(self) -> list[str]:
         """Names of the files that were pushed, but for the command of a run."""
-        names = [line.split("|")[-1].rpartition("/")[2] for line in self.asked if line.startswith("push|")]
+        names = [line.split("|")[-1].rpartition("/")[2] for line in self.commands if line.startswith("push|")]
         return [name.removesuffix(".partial") for name in names if name != "run.sh"]
 
     def mode(self, *modes: str) -> None:
@@ -81,21 +87,55 @@ def phone(tmp_path, monkeypatch) -> Phone:
     return Phone(root, monkeypatch)
 
 
+RECORD = Record(
+    run=RunInfo(
+        record_version=RECORD_VERSION,
+        runtime=Runtime(name="edge-run", version="0.1", engine="executorch", engine_version="1.0"),
+        bundle=BundleIdentity(manifest_sha256="0" * 64, model="a", backend="executorch", recipe="int8-dynamic"),
+        label="",
+        machine=Machine(
+            system="Linux", architecture="aarch64", cpu="a", cpu_features=(), cores=8, memory_bytes=8 << 30
+        ),
+        threads=1,
+        request=Request(prompt="a", seconds=0.5, seed=0, steps=4),
+        inputs="own",
+        open_seconds=0.1,
+        stages=tuple(
+            StageRecord(stage=stage, index=1, count=1, load=0.01, run=0.02, peak_rss_mb=56.1)
+            for stage in ("conditioner", "dit", "decoder")
+        ),
+    ),
+    tensors={},
+    wav=None,
+)
+"""What the stand-in for a runner writes, but for label and WAV."""
+
+
 @pytest.fixture
-def runner(tmp_path) -> Runner:
-    """A script that takes edge-run's options, writes a WAV and a record, and tells what it was given."""
+def given(tmp_path, monkeypatch) -> Callable[[], dict[str, Any]]:
+    """What the stand-in for a runner was given: its options, the bundle's files, and its environment."""
+    path, record = tmp_path / "given.json", tmp_path / "stand-in-record.json"
+    record.write_text(dump_record(RECORD), encoding="utf-8")
+    monkeypatch.setenv("STAND_IN_GIVEN", str(path))
+    monkeypatch.setenv("STAND_IN_RECORD", str(record))
+    return lambda: json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def runner(tmp_path, given) -> Runner:
+    """A script that takes edge-run's options, and writes a WAV, a record, and what it was given."""
     folder = tmp_path / "stand-in-runner"
     install_script("stand_in_runner.py", folder / "edge-run")
     (folder / "libstdc++.so.6").write_bytes(b"library" * 1000)
     files = {path.name: sha256_of(path) for path in folder.iterdir()}
-    parcel = Parcel(name="runner-executorch", folder=folder, files=files)
-    return Runner(parcel=parcel, words=(f"{HERE}/edge-run",), environment={"STAND_IN": "it's set"})
+    payload = Payload(name="runner-executorch", folder=folder, files=files)
+    return Runner(payload=payload, words=(f"{HERE}/edge-run",), environment={"STAND_IN": "it's set"})
 
 
 @pytest.fixture
 def stand_in(runner, monkeypatch) -> Runner:
     """The same runner, in the place of the one that a bundle's backend would get."""
-    from edge_export.device import runner as runners
+    from edge_export.device import runners
 
     for kind in ("host", "qemu", "adb"):
         monkeypatch.setitem(runners.RUNNERS["executorch"], kind, lambda _kind, _progress: runner)
@@ -105,7 +145,7 @@ def stand_in(runner, monkeypatch) -> Runner:
 @pytest.fixture
 def arm(need, own_caches, tmp_path, monkeypatch) -> None:
     """What `device setup --on qemu` brought for this user, runners it built included, beside this run's own caches."""
-    from edge_export.device.setup import lacking
+    from edge_export.device.readiness import lacking
 
     need("aarch64-linux-gnu-g++", "qemu-aarch64-static", "cmake", "ninja")
     cache = tmp_path / "xdg" / "edge-export"
@@ -119,5 +159,5 @@ def arm(need, own_caches, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
     lacks = lacking("qemu")
     if lacks:
-        said = f"{', '.join(lacks)}: edge-export device setup --on qemu"
-        (pytest.fail if os.environ.get("EDGE_EXPORT_NO_SKIP") else pytest.skip)(said)
+        reason = f"{', '.join(lacks)}: edge-export device setup --on qemu"
+        (pytest.fail if os.environ.get("EDGE_EXPORT_NO_SKIP") else pytest.skip)(reason)

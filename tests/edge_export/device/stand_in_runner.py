@@ -1,4 +1,7 @@
-"""Takes edge-run's options, and writes what it would: STAND_IN_RUNNER names what goes wrong."""
+"""Takes edge-run's options, and writes what it would: STAND_IN_RUNNER names what goes wrong.
+
+STAND_IN_RECORD is the record but for label and WAV; to STAND_IN_GIVEN it writes what it was given.
+"""
 
 import hashlib
 import json
@@ -20,16 +23,18 @@ if mode == "hang":
 if mode.startswith("SIG"):
     os.kill(os.getpid(), getattr(signal, mode))
 wav = b"RIFF" + b"sound" * 100
-told = None
+record = json.loads(Path(os.environ["STAND_IN_RECORD"]).read_text())
+record["label"] = options["label"]
 if "out" in options:
     Path(options["out"]).write_bytes(wav)
-    told = {"sha256": hashlib.sha256(wav if mode != "other-wav" else b"").hexdigest(), "bytes": len(wav)}
-stages = [
-    {"stage": stage, "index": 1, "count": 1, "load": 0.01, "run": 0.02, "peak_rss_mb": 56.1}
-    for stage in ("conditioner", "dit", "decoder")
-]
-bundle = sorted(path.name for path in Path(options["bundle"]).iterdir())
-record = {"stages": stages, "wav": told, "given": options, "bundle": bundle, "set": os.environ.get("STAND_IN")}
-text = json.dumps(record | {"tensors": {}})
+    sha256 = hashlib.sha256(wav if mode != "other-wav" else b"").hexdigest()
+    form = {"sample_rate": 8000, "channels": 2, "samples": 100, "peak": 1.2, "clipped": 3, "float32": False}
+    record["wav"] = {"sha256": sha256, "bytes": len(wav), **form}
+if mode == "other-version":
+    record["record_version"] += 1
+text = json.dumps(record)
 Path(options["record"]).write_text(text[:20] if mode == "half" else text)
+bundle = sorted(path.name for path in Path(options["bundle"]).iterdir())
+given = {"options": options, "bundle": bundle, "STAND_IN": os.environ.get("STAND_IN")}
+Path(os.environ["STAND_IN_GIVEN"]).write_text(json.dumps(given))
 print("edge-run: note: 3 samples beyond full scale were clipped (peak 1.20); --float keeps them", file=sys.stderr)

@@ -10,12 +10,14 @@ import time
 import pytest
 
 from edge_export.device.adb import open_adb
-from edge_export.device.place import Parcel
+from edge_export.device.place import Payload
 from edge_export.device.run import DeviceRequest, run_on_device
 from edge_export.errors import DeviceError, UsageError
 from edge_export.progress import silent
 from runtime_py.bundle import sha256_of
 from runtime_py.manifest import load_manifest
+from runtime_py.record import read_record
+from runtime_py.request import default_seconds
 
 NASTY = (
     'it\'s "quoted"',
@@ -33,24 +35,26 @@ def play(edge_export, bundle, *options: object, where: str = "adb"):
     return edge_export("device", "run", bundle, "--on", where, "--prompt", "a", "--seconds", "0.5", *options)
 
 
-def test_sound_and_record_come_back_and_the_next_step_is_named(edge_export, phone, stand_in, bundle, tmp_path):
+def test_sound_and_record_come_back_and_the_next_step_is_named(edge_export, phone, stand_in, given, bundle, tmp_path):
     wav, record = tmp_path / "x.wav", tmp_path / "run.json"
     result = play(edge_export, bundle, "--out", wav, "--record", record)
     assert result.code == 0, result.err
     assert wav.read_bytes().startswith(b"RIFF")
-    assert json.loads(record.read_text())["given"]["label"] == "adb:PIXEL8"
+    assert given()["options"]["label"] == read_record(record).run.label == "adb:PIXEL8"
     assert f"edge-export compare {record} {bundle}" in " ".join(result.out.split("\n"))
     assert "conditioner" in result.out
     assert "note: 3 samples beyond full scale" in result.err
 
 
-def test_everything_that_the_manifest_names_travels_and_nothing_else(edge_export, phone, stand_in, copy_of, bundle):
+def test_everything_that_the_manifest_names_travels_and_nothing_else(
+    edge_export, phone, stand_in, given, copy_of, bundle
+):
     copy = copy_of(bundle)
     (copy / "secret.txt").write_text("not the bundle's")
-    result = play(edge_export, copy, "--json")
+    result = play(edge_export, copy)
     assert result.code == 0, result.err
     files = {spec.file for spec in load_manifest(copy).files} | {"manifest.json"}
-    assert set(json.loads(result.out)["bundle"]) == files
+    assert set(given()["bundle"]) == files
 
 
 def test_the_second_run_pushes_nothing(edge_export, phone, stand_in, bundle):
@@ -93,28 +97,49 @@ def test_what_a_vanished_device_kept_of_a_run_goes_after_a_day(edge_export, phon
 
 
 @pytest.mark.parametrize("prompt", NASTY)
-def test_any_prompt_reaches_the_runner_as_it_was_typed(phone, runner, bundle, prompt):
-    done = run_on_device(DeviceRequest(bundle=bundle, where="adb", prompt=prompt, seconds=0.5), runner=runner)
-    assert done.record["given"]["prompt"] == prompt
-    assert done.record["set"] == "it's set"
+def test_any_prompt_reaches_the_runner_as_it_was_typed(phone, runner, given, bundle, prompt):
+    run_on_device(DeviceRequest(bundle=bundle, where="adb", prompt=prompt, seconds=0.5), runner=runner)
+    assert given()["options"]["prompt"] == prompt
+    assert given()["STAND_IN"] == "it's set"
     assert not list(phone.root.rglob("pwned"))
 
 
-def test_options_reach_the_runner(edge_export, phone, stand_in, bundle):
-    result = play(edge_export, bundle, "--seed", 7, "--steps", 2, "--threads", 3, "--json")
-    given = json.loads(result.out)["given"]
-    assert (given["seed"], given["steps"], given["threads"], given["seconds"]) == ("7", "2", "3", "0.5")
-    assert given["bundle"].startswith("../bundle-")
+def test_options_reach_the_runner(edge_export, phone, stand_in, given, bundle):
+    assert play(edge_export, bundle, "--seed", 7, "--steps", 2, "--threads", 3, "--float").code == 0
+    options = given()["options"]
+    assert options.pop("bundle").startswith("../bundle-")
+    assert options == {
+        "label": "adb:PIXEL8", "record": "run.json", "prompt": "a", "seconds": "0.5", "seed": "7", "steps": "2",
+        "threads": "3", "float": "",
+    }  # fmt: skip
 
 
-def test_golden_gives_the_runner_no_request_of_its_own(edge_export, phone, stand_in, bundle):
-    result = edge_export("device", "run", bundle, "--on", "adb", "--golden", "--json")
+def test_what_was_not_given_reaches_the_runner_as_the_bundle_has_it(edge_export, phone, stand_in, given, bundle):
+    manifest = load_manifest(bundle)
+    assert edge_export("device", "run", bundle, "--on", "adb", "--prompt", "a").code == 0
+    options = given()["options"]
+    assert (float(options["seconds"]), options["seed"]) == (default_seconds(manifest), "0")
+    assert not {"steps", "threads", "out", "float", "golden"} & options.keys()
+
+
+def test_json_is_the_record_but_its_tensors_and_what_travelled(edge_export, phone, stand_in, bundle, tmp_path):
+    record = tmp_path / "run.json"
+    result = play(edge_export, bundle, "--record", record, "--json")
+    written, shown = json.loads(record.read_text()), json.loads(result.out)
+    del written["tensors"]
+    assert shown.pop("bundle_bytes") > shown.pop("runner_bytes") > 0
+    assert shown.pop("notes") == ["3 samples beyond full scale were clipped (peak 1.20); --float keeps them"]
+    assert shown == {**written, "label": "adb:PIXEL8", "kept": None}
+
+
+def test_golden_gives_the_runner_no_request_of_its_own(edge_export, phone, stand_in, given, bundle):
+    result = edge_export("device", "run", bundle, "--on", "adb", "--golden")
     assert result.code == 0, result.err
-    assert set(json.loads(result.out)["given"]) == {"bundle", "label", "record", "golden"}
+    assert set(given()["options"]) == {"bundle", "label", "record", "golden"}
 
 
 @pytest.mark.parametrize(
-    ("lines", "where", "said"),
+    ("lines", "where", "message"),
     [
         ([""], "adb", "no device: adb sees nothing"),
         (["PIXEL8 device", "TAB device"], "adb", "2 devices: say which one: --on adb:PIXEL8 or --on adb:TAB"),
@@ -125,11 +150,13 @@ def test_golden_gives_the_runner_no_request_of_its_own(edge_export, phone, stand
         (["PIXEL8 device"], "adb:OTHER", "no device OTHER: adb sees adb:PIXEL8"),
     ],
 )
-def test_a_device_that_cannot_be_used_is_told_in_one_line(edge_export, phone, stand_in, bundle, lines, where, said):
+def test_a_device_that_cannot_be_used_is_reported_in_one_line(
+    edge_export, phone, stand_in, bundle, lines, where, message
+):
     phone.devices(*lines)
     result = play(edge_export, bundle, where=where)
     assert result.code == 11
-    assert said in result.error
+    assert message in result.error
     assert phone.pushed == []
 
 
@@ -154,7 +181,7 @@ def test_adb_missing_says_how_to_install_it(edge_export, stand_in, bundle, monke
 
 
 @pytest.mark.parametrize(
-    ("mode", "said"),
+    ("mode", "message"),
     [
         ("vanish-while-pushing", "adb:PIXEL8 vanished while pushing"),
         ("vanish-while-running", "adb:PIXEL8 vanished while running"),
@@ -167,7 +194,7 @@ def test_adb_missing_says_how_to_install_it(edge_export, stand_in, bundle, monke
     ],
 )
 def test_what_goes_wrong_is_one_line_and_leaves_nothing_here(
-    edge_export, phone, stand_in, bundle, tmp_path, mode, said
+    edge_export, phone, stand_in, bundle, tmp_path, mode, message
 ):
     phone.mode(mode)
     wav, record = tmp_path / "out" / "x.wav", tmp_path / "out" / "run.json"
@@ -175,7 +202,7 @@ def test_what_goes_wrong_is_one_line_and_leaves_nothing_here(
     wav.write_bytes(b"of an earlier run")
     result = play(edge_export, bundle, "--out", wav, "--record", record)
     assert result.code == 11
-    assert said in result.error
+    assert message in result.error
     assert wav.read_bytes() == b"of an earlier run"
     assert sorted(path.name for path in wav.parent.iterdir()) == ["x.wav"]
 
@@ -213,22 +240,33 @@ def test_the_runners_own_error_is_passed_on_with_its_code(edge_export, phone, st
 
 
 @pytest.mark.parametrize(
-    ("mode", "said"), [("SIGILL", "met an instruction"), ("SIGKILL", "want of memory"), ("SIGSEGV", "SIGSEGV")]
+    ("mode", "message"), [("SIGILL", "met an instruction"), ("SIGKILL", "want of memory"), ("SIGSEGV", "SIGSEGV")]
 )
-def test_a_runner_that_is_killed_is_told_by_its_signal(edge_export, phone, stand_in, bundle, monkeypatch, mode, said):
+def test_a_runner_that_is_killed_is_reported_by_its_signal(
+    edge_export, phone, stand_in, bundle, monkeypatch, mode, message
+):
     monkeypatch.setenv("STAND_IN_RUNNER", mode)
     result = play(edge_export, bundle)
     assert result.code == 11
-    assert said in result.error
+    assert message in result.error
 
 
-@pytest.mark.parametrize("mode", ["half", "other-wav"])
-def test_a_record_that_does_not_hold_is_not_written(edge_export, phone, stand_in, bundle, tmp_path, monkeypatch, mode):
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("half", "a record that cannot be read (it is no JSON"),
+        ("other-version", "a record that cannot be read (record_version is"),
+        ("other-wav", "is not the one its record tells of"),
+    ],
+)
+def test_a_record_that_does_not_hold_is_not_written(
+    edge_export, phone, stand_in, bundle, tmp_path, monkeypatch, mode, message
+):
     monkeypatch.setenv("STAND_IN_RUNNER", mode)
     wav, record = tmp_path / "x.wav", tmp_path / "run.json"
     result = play(edge_export, bundle, "--out", wav, "--record", record)
     assert result.code == 11
-    assert result.error
+    assert message in result.error
     assert not wav.exists()
     assert not record.exists()
 
@@ -237,33 +275,34 @@ CALL = """
 import json, sys
 from pathlib import Path
 from edge_export import cli
-from edge_export.device import runner
-from edge_export.device.place import Parcel
+from edge_export.device.place import Payload
+from edge_export.device.runner import Runner
+from edge_export.device.runners import RUNNERS
 folder, files, *words = json.loads(sys.argv.pop(1))
-made = runner.Runner(parcel=Parcel(name="runner", folder=Path(folder), files=files), words=tuple(words))
-runner.RUNNERS["executorch"] = dict.fromkeys(("adb", "host"), lambda *_: made)
+made = Runner(payload=Payload(name="runner", folder=Path(folder), files=files), words=tuple(words))
+RUNNERS["executorch"] = dict.fromkeys(("adb", "host"), lambda *_: made)
 cli.main()
 """
 
 
 @pytest.mark.parametrize("where", ["adb", "host"])
-@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
-def test_ending_the_command_ends_the_run_over_there(phone, runner, bundle, tmp_path, monkeypatch, asked, where):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ending_the_command_ends_the_run_over_there(phone, runner, bundle, tmp_path, monkeypatch, number, where):
     monkeypatch.setenv("STAND_IN_RUNNER", "hang")
     monkeypatch.setenv("STAND_IN_STARTED", str(tmp_path / "started"))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
-    made = json.dumps([str(runner.parcel.folder), runner.parcel.files, *runner.words])
+    made = json.dumps([str(runner.payload.folder), runner.payload.files, *runner.words])
     argv = [sys.executable, "-c", CALL, made, "device", "run", str(bundle), "--on", where, "--prompt", "a"]
     out = tmp_path / "x.wav"
     with subprocess.Popen([*argv, "--out", str(out)], stderr=subprocess.PIPE, text=True) as process:
         try:
             started = wait_for(tmp_path / "started")
-            process.send_signal(asked)
+            process.send_signal(number)
             _, err = process.communicate(timeout=30)
         finally:
             process.kill()  # else leaving `with` waits for ever where the signal is ignored
-    assert process.returncode == 128 + asked
+    assert process.returncode == 128 + number
     assert "Traceback" not in err
     assert not out.exists()
     assert not list(phone.folder.glob("run-*"))
@@ -295,19 +334,19 @@ def test_odd_file_names_never_reach_the_shell_over_there(phone, tmp_path):
     folder = tmp_path / "odd"
     folder.mkdir()
     (folder / "a;b").write_text("x")
-    parcel = Parcel(name="odd", folder=folder, files={"a;b": sha256_of(folder / "a;b")})
+    payload = Payload(name="odd", folder=folder, files={"a;b": sha256_of(folder / "a;b")})
     with pytest.raises(UsageError, match="no plain file name"):
-        open_adb(None).push(parcel, silent)
+        open_adb(None).push(payload, silent)
 
 
 def test_progress_counts_bytes(phone, runner):
-    seen: list[tuple[str, int, int]] = []
-    open_adb(None).push(runner.parcel, lambda *told: seen.append(told))
-    assert seen[-1][1] == seen[-1][2] == runner.parcel.bytes
-    assert any(what.startswith("bringing edge-run") for what, _, _ in seen)
+    steps: list[tuple[str, int, int]] = []
+    open_adb(None).push(runner.payload, lambda *step: steps.append(step))
+    assert steps[-1][1] == steps[-1][2] == runner.payload.bytes
+    assert any(what.startswith("bringing edge-run") for what, _, _ in steps)
 
 
-def test_an_adb_that_fails_is_told(phone, tmp_path, monkeypatch):
+def test_an_adb_that_fails_is_reported(phone, tmp_path, monkeypatch):
     (tmp_path / "adb-bin" / "adb").write_text("#!/bin/sh\necho 'cannot connect to daemon' >&2\nexit 1\n")
     with pytest.raises(DeviceError, match="cannot connect to daemon"):
         open_adb(None)

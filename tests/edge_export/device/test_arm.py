@@ -15,7 +15,7 @@ from runtime_py.manifest import load_manifest
 from runtime_py.record import read_record
 
 TIERS = {"max": "i8mm", "cortex-a76": "asimddp", "cortex-a72": "asimd"}
-ASKED = ("--prompt", "birds in the rain", "--seconds", "0.4", "--seed", "3", "--threads", "2")
+REQUEST = ("--prompt", "birds in the rain", "--seconds", "0.4", "--seed", "3", "--threads", "2")
 FP32_WAV_LSB = 2
 """How far a 16-bit sample made in float32 on Arm may be from one made here."""
 
@@ -27,7 +27,7 @@ def played(edge_export, built, oracle, arm, tmp_path) -> Callable[..., tuple[Pat
     def play(folder: Path, cpu: str = "max", *options: str) -> tuple[Path, Path]:
         wav, record = tmp_path / "x.wav", tmp_path / "run.json"
         done = edge_export(
-            "device", "run", folder, "--on", f"qemu:{cpu}", "--out", wav, "--record", record, *(options or ASKED)
+            "device", "run", folder, "--on", f"qemu:{cpu}", "--out", wav, "--record", record, *(options or REQUEST)
         )
         assert done.code == 0, done.err
         return wav, record
@@ -40,17 +40,17 @@ def played(edge_export, built, oracle, arm, tmp_path) -> Callable[..., tuple[Pat
 def test_a_run_on_arm_passes_compare(edge_export, built, oracle, played, tmp_path, cpu, recipe):
     folder = built("executorch", recipe)
     wav, record = played(folder, cpu)
-    facts = read_record(record).facts
-    assert (facts.device.label, facts.device.machine) == (f"qemu:{cpu}", "aarch64")
-    assert TIERS[cpu] in facts.device.cpu_features
-    assert ("asimddp" in facts.device.cpu_features) == (cpu != "cortex-a72")
+    run = read_record(record).run
+    assert (run.label, run.machine.architecture) == (f"qemu:{cpu}", "aarch64")
+    assert TIERS[cpu] in run.machine.cpu_features
+    assert ("asimddp" in run.machine.cpu_features) == (cpu != "cortex-a72")
     for against in (("reference", "--checkpoint", oracle), ("bundle",)):
         done = edge_export("compare", record, folder, "--json", "--against", *against)
         assert done.code == 0, done.err
-        told = json.loads(done.out)
-        assert (told["passed"], told["recipe"]) == (True, recipe)
+        result = json.loads(done.out)
+        assert (result["passed"], result["recipe"]) == (True, recipe)
     here = tmp_path / "here.wav"
-    assert edge_export("run", folder, *ASKED, "--out", here).code == 0
+    assert edge_export("run", folder, *REQUEST, "--out", here).code == 0
     ours, _ = soundfile.read(here, dtype="int16")
     theirs, _ = soundfile.read(wav, dtype="int16")
     assert ours.shape == theirs.shape
@@ -75,7 +75,7 @@ def edge_run(folder: Path, *options: object) -> subprocess.CompletedProcess[str]
 
 def refused(folder: Path, out: Path) -> str:
     """The one line with which the runner refuses a bundle."""
-    done = edge_run(folder, *ASKED, "--out", out)
+    done = edge_run(folder, *REQUEST, "--out", out)
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("[")]
     assert (done.returncode, line.startswith("edge-run: error: ")) == (4, True)
     assert not out.exists()
@@ -111,7 +111,7 @@ def test_a_sigma_or_a_swap_is_noticed_by_the_seal(built, copy_of, arm, tmp_path)
     folder = copy_of(built("executorch", "int8-dynamic"))
     path = folder / "manifest.json"
     text = path.read_text()
-    sigma = str(load_manifest(folder).sampler.sigmas[1])
+    sigma = str(load_manifest(folder).generation.sampler.sigmas[1])
     assert sigma in text
     for altered in (
         text.replace(sigma, sigma[:-1] + ("1" if sigma[-1] != "1" else "2")),
@@ -124,10 +124,10 @@ def test_a_sigma_or_a_swap_is_noticed_by_the_seal(built, copy_of, arm, tmp_path)
 
 def test_a_sigma_under_a_true_seal_is_noticed_by_the_runner(built, copy_of, reseal, arm, tmp_path):
     folder = copy_of(built("executorch", "int8-dynamic"))
-    sigma = load_manifest(folder).sampler.sigmas[1]
+    sigma = load_manifest(folder).generation.sampler.sigmas[1]
     reseal(folder)
     path = folder / "manifest.json"
-    assert edge_run(folder, *ASKED, "--out", tmp_path / "yes.wav").returncode == 0
+    assert edge_run(folder, *REQUEST, "--out", tmp_path / "yes.wav").returncode == 0
     text = path.read_text()
     path.write_text(sealed_anew(text.replace(str(sigma), str(sigma * 0.999))))
     assert "sigmas" in refused(folder, tmp_path / "no.wav")

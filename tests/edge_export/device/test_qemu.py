@@ -5,9 +5,9 @@ import subprocess
 import pytest
 
 from edge_export.device import qemu
-from edge_export.device.host import features_in
 from edge_export.device.qemu import CPUS, Cpu, cpuinfo, open_qemu
 from edge_export.errors import UsageError
+from runtime_py.machine import features_of_all
 
 # Prints MIDR_EL1, the hardware capabilities, and the Features line of /proc/cpuinfo.
 PROGRAM = r"""
@@ -32,7 +32,7 @@ SECOND = """dcpodp sve2 sveaes svepmull svebitperm svesha3 svesm4 flagm2 frint s
     i8mm bf16 dgh rng bti mte ecv afp rpres mte3 sme"""
 
 
-def told_of(cpu: Cpu) -> tuple[int, ...]:
+def identity(cpu: Cpu) -> tuple[int, ...]:
     return cpu.implementer, cpu.variant, cpu.part, cpu.revision
 
 
@@ -44,27 +44,27 @@ def named(bits: int, names: str) -> list[str]:
 def program(tmp_path_factory):
     """The program above, compiled for Arm once."""
     folder = tmp_path_factory.mktemp("arm")
-    (folder / "facts.c").write_text(PROGRAM)
+    (folder / "cpu.c").write_text(PROGRAM)
     return folder
 
 
 @pytest.mark.parametrize("name", CPUS)
 def test_a_program_reads_the_cpu_that_the_emulator_computes(program, need, name):
     need("aarch64-linux-gnu-gcc", "qemu-aarch64-static")
-    binary = program / "facts"
+    binary = program / "cpu"
     if not binary.exists():
-        subprocess.run(["aarch64-linux-gnu-gcc", "-static", program / "facts.c", "-o", binary], check=True)
+        subprocess.run(["aarch64-linux-gnu-gcc", "-static", program / "cpu.c", "-o", binary], check=True)
     place = open_qemu(name)
-    with place.desk(keep=False) as desk:
-        done = desk.run([str(binary)], {}, lambda _: None)
+    with place.workspace(keep=False) as workspace:
+        done = workspace.run([str(binary)], {}, lambda _: None)
         assert done.code == 0
-    told = subprocess.run([*qemu.command(place.cpu), binary], capture_output=True, text=True, check=True).stdout
-    first, features = told.splitlines()
+    out = subprocess.run([*qemu.command(place.cpu), binary], capture_output=True, text=True, check=True).stdout
+    first, features = out.splitlines()
     midr, one, two = (int(word, 16) for word in first.split())
     cpu = place.cpu
     assert cpu.features == (*named(one, FIRST), *named(two, SECOND))
-    assert (midr >> 24, midr >> 20 & 15, midr >> 4 & 0xFFF, midr & 15) == told_of(cpu)
-    assert features_in(features) == cpu.features == place.facts().cpu_features
+    assert (midr >> 24, midr >> 20 & 15, midr >> 4 & 0xFFF, midr & 15) == identity(cpu)
+    assert features_of_all(features) == cpu.features == place.info().cpu_features
 
 
 def test_sme_is_off_because_the_emulator_computes_it_wrongly():

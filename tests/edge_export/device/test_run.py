@@ -1,7 +1,5 @@
 """What is refused before any device is looked at, and the run on this machine."""
 
-import json
-
 import pytest
 
 
@@ -15,7 +13,7 @@ def play(edge_export, bundle, *options: object):
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (["--on", "moon", "--prompt", "a"], 2, "no place called 'moon'; choose from host, qemu[:cpu], adb[:serial]"),
         (["--on", "qemu:", "--prompt", "a"], 2, "nothing follows the colon"),
@@ -33,10 +31,10 @@ def play(edge_export, bundle, *options: object):
         (["--on", "host", "--prompt", "a", "--out", "y", "--record", "y"], 2, "name two files"),
     ],
 )
-def test_what_makes_no_sense_is_refused_first(edge_export, stand_in, bundle, in_tmp_path, options, code, said):
+def test_what_makes_no_sense_is_refused_first(edge_export, stand_in, bundle, in_tmp_path, options, code, message):
     result = play(edge_export, bundle, *options)
     assert result.code == code
-    assert said in result.error
+    assert message in result.error
 
 
 def test_an_altered_bundle_is_refused_here(edge_export, stand_in, copy_of, bundle, phone):
@@ -47,7 +45,7 @@ def test_an_altered_bundle_is_refused_here(edge_export, stand_in, copy_of, bundl
     result = play(edge_export, copy, "--on", "adb", "--prompt", "a")
     assert result.code == 4
     assert "dit.pte was altered" in result.error
-    assert phone.asked == []
+    assert phone.commands == []
 
 
 def test_outputs_inside_the_bundle_are_refused(edge_export, stand_in, bundle):
@@ -56,25 +54,25 @@ def test_outputs_inside_the_bundle_are_refused(edge_export, stand_in, bundle):
 
 
 def test_a_bundle_that_no_runner_plays_there_is_refused(edge_export, bundle, monkeypatch):
-    from edge_export.device import runner
+    from edge_export.device import runners
 
-    monkeypatch.setitem(runner.RUNNERS, "executorch", {"qemu": lambda *_: None})
+    monkeypatch.setitem(runners.RUNNERS, "executorch", {"qemu": lambda *_: None})
     result = play(edge_export, bundle, "--on", "host", "--prompt", "a")
     assert result.code == 2
     assert "executorch bundles cannot be played on host yet; take --on qemu" in result.error
 
 
-def test_the_host_runs_the_runner_where_it_is(edge_export, stand_in, bundle, tmp_path):
+def test_the_host_runs_the_runner_where_it_is(edge_export, stand_in, given, bundle, tmp_path):
     wav, record = tmp_path / "x.wav", tmp_path / "run.json"
     result = play(edge_export, bundle, "--on", "host", "--prompt", "a", "--out", wav, "--record", record)
     assert result.code == 0, result.err
-    told = json.loads(record.read_text())
-    assert told["given"]["label"] == "host"
-    assert told["given"]["bundle"] == str(bundle)
+    assert record.is_file()
+    assert given()["options"]["label"] == "host"
+    assert given()["options"]["bundle"] == str(bundle)
     assert wav.is_file()
 
 
-def test_a_runner_that_is_killed_on_the_host_is_told_by_its_signal(edge_export, stand_in, bundle, monkeypatch):
+def test_a_runner_that_is_killed_on_the_host_is_reported_by_its_signal(edge_export, stand_in, bundle, monkeypatch):
     monkeypatch.setenv("STAND_IN_RUNNER", "SIGKILL")
     result = play(edge_export, bundle, "--on", "host", "--prompt", "a")
     assert result.code == 11

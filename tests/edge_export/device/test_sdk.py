@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_export.device import process, sdk
+from edge_export.device import process, sdk, wheels
+from edge_export.device.wheels import unpack
 from edge_export.errors import DeviceError, FetchError, MissingDependency
+from runtime_py.bundle import sha256_of
 
 GOOD = {
     "executorch/include/executorch/runtime/tensor.h": b"struct Tensor;",
@@ -37,7 +39,7 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 
 def test_only_headers_libraries_and_cmake_files_are_taken(tmp_path):
-    sdk.unpack(wheel(tmp_path, GOOD), tmp_path / "out")
+    unpack(wheel(tmp_path, GOOD), tmp_path / "out", wanted=sdk.WANTED)
     found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert found == set(GOOD) - {"executorch/exir/large.py"}
 
@@ -48,42 +50,42 @@ def test_only_headers_libraries_and_cmake_files_are_taken(tmp_path):
 )
 def test_a_wheel_that_names_files_outside_itself_is_refused_whole(tmp_path, name):
     with pytest.raises(DeviceError, match="leads outside it; it was not unpacked"):
-        sdk.unpack(wheel(tmp_path, GOOD | {name: b"evil"}), tmp_path / "a" / "b" / "c" / "out")
+        unpack(wheel(tmp_path, GOOD | {name: b"evil"}), tmp_path / "a" / "b" / "c" / "out", wanted=sdk.WANTED)
     assert not list(tmp_path.rglob("evil*"))
     assert not (tmp_path / "a").exists()
 
 
 def test_a_wheel_with_a_link_is_refused(tmp_path):
     with pytest.raises(DeviceError, match="leads outside"):
-        sdk.unpack(wheel(tmp_path, GOOD, link="executorch/include/link.h"), tmp_path / "out")
+        unpack(wheel(tmp_path, GOOD, link="executorch/include/link.h"), tmp_path / "out", wanted=sdk.WANTED)
 
 
 def test_a_wheel_too_large_to_be_true_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(sdk, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(wheels, "MAX_BYTES", 1 << 20)
     bomb = wheel(tmp_path, GOOD | {"executorch/include/bomb.h": bytes(2 << 20)})
     assert bomb.stat().st_size < 10_000
     with pytest.raises(DeviceError, match="too large to be true"):
-        sdk.unpack(bomb, tmp_path / "out")
+        unpack(bomb, tmp_path / "out", wanted=sdk.WANTED)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"no zip at all"])
-def test_a_damaged_wheel_is_told_in_one_line(tmp_path, damage):
+def test_a_damaged_wheel_is_reported_in_one_line(tmp_path, damage):
     path = wheel(tmp_path, GOOD)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DeviceError, match="damaged"):
-        sdk.unpack(path, tmp_path / "out")
+        unpack(path, tmp_path / "out", wanted=sdk.WANTED)
 
 
 def test_the_sdk_is_fetched_once_and_its_hash_recorded(tmp_path, cache, monkeypatch):
-    asked = []
-    monkeypatch.setattr(sdk, "download", lambda *told: asked.append(told) or wheel(tmp_path, GOOD))
+    downloads = []
+    monkeypatch.setattr(sdk, "download", lambda *given: downloads.append(given) or wheel(tmp_path, GOOD))
     with pytest.raises(MissingDependency, match="edge-export device setup"):
         sdk.arm_sdk()
     first, second = sdk.fetch_arm_sdk(), sdk.fetch_arm_sdk()
-    assert len(asked) == 1
+    assert len(downloads) == 1
     assert first == second == sdk.arm_sdk()
     record = json.loads((first.folder / "sdk.json").read_text())
-    assert record["wheel_sha256"] == sdk.sha256_of(tmp_path / record["wheel"])
+    assert record["wheel_sha256"] == sha256_of(tmp_path / record["wheel"])
 
 
 def test_a_damaged_sdk_is_fetched_again(tmp_path, cache, monkeypatch):
@@ -101,15 +103,15 @@ def test_a_wheel_without_libraries_is_no_sdk(tmp_path, cache, monkeypatch):
         sdk.fetch_arm_sdk()
 
 
-def test_an_index_out_of_reach_is_told_in_one_line(tmp_path, monkeypatch):
-    asked = []
+def test_an_index_out_of_reach_is_reported_in_one_line(tmp_path, monkeypatch):
+    pythons = []
 
     def refuse(argv, **_):
-        asked.append(argv[argv.index("--python-version") + 1])
+        pythons.append(argv[argv.index("--python-version") + 1])
         return process.Output(code=1, out="", err="ERROR: No matching distribution found for executorch==9.9.9\n")
 
     monkeypatch.setattr(process, "capture", refuse)
     with pytest.raises(FetchError, match=r"executorch 9\.9\.9 \(ERROR: No matching distribution"):
         sdk.download("9.9.9", tmp_path)
-    assert "311" in asked
-    assert len(asked) == len(set(asked))
+    assert "311" in pythons
+    assert len(pythons) == len(set(pythons))

@@ -46,7 +46,7 @@ def test_without_yes_and_without_a_terminal_nothing_is_installed(edge_export, ba
     assert not (bare / "ran").exists()
 
 
-def test_without_root_the_exact_command_is_told(edge_export, bare, monkeypatch):
+def test_without_root_the_exact_command_is_named(edge_export, bare, monkeypatch):
     monkeypatch.setattr(tools.os, "geteuid", lambda: 1000)
     command(bare, "apt-get", "exit 0")
     command(bare, "sudo", "exit 1")
@@ -62,7 +62,7 @@ def test_sudo_that_asks_for_no_password_is_used(bare, monkeypatch):
     command(bare, "true", "exit 0")
     brings = f"printf '#!/bin/sh\\n' > {bare}/cmake; /bin/chmod 755 {bare}/cmake"
     command(bare, "apt-get", f'echo "$@" >> {bare}/ran; {brings}')
-    tools.install([tools.TOOLS["cmake"]], lambda asked: asked == "sudo -n apt-get install -y cmake")
+    tools.install([tools.TOOLS["cmake"]], lambda command: command == "sudo -n apt-get install -y cmake")
     assert (bare / "ran").read_text() == "install -y --no-install-recommends cmake\n"
 
 
@@ -76,7 +76,7 @@ def test_package_lists_are_read_once_when_a_package_is_unknown(bare):
     assert (bare / "ran").read_text().split() == ["install", "update", "install"]
 
 
-def test_an_apt_get_that_fails_is_told_in_its_own_words(bare):
+def test_an_apt_get_that_fails_is_reported_in_its_own_words(bare):
     command(bare, "apt-get", "echo 'E: Could not get lock /var/lib/dpkg/lock'; exit 100")
     with pytest.raises(MissingDependency, match="Could not get lock"):
         tools.install([tools.TOOLS["cmake"]], lambda _: True)

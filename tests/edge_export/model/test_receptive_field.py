@@ -8,7 +8,7 @@ from torch import nn
 
 from edge_export.model.autoencoder import Decoder
 from edge_export.model.config import ModelConfig, OobleckConfig
-from edge_export.model.receptive_field import WINDOWS, Interval, decoder_margin, decoder_window, heard_by
+from edge_export.model.receptive_field import WINDOWS, Interval, decoder_margin, decoder_window, needed_inputs
 from tests.edge_export.networks import CONFIG, DECODER, assert_same, noise, randomized
 
 PUBLISHED = OobleckConfig(
@@ -58,7 +58,7 @@ def reached(module: nn.Module, outputs: Interval, *shape: int) -> Interval:
 )
 def test_a_layer_hears_what_its_gradients_reach(layer, outputs):
     rows = (1,) * (layer.weight.ndim - 1)
-    assert heard_by(layer, outputs) == reached(randomized(layer), outputs, *rows, 200)
+    assert needed_inputs(layer, outputs) == reached(randomized(layer), outputs, *rows, 200)
 
 
 @pytest.mark.parametrize("use_snake", [True, False], ids=["snake", "elu"])
@@ -79,7 +79,7 @@ def test_a_decoder_hears_what_its_gradients_reach_from_the_first_sound_to_the_la
     config = narrow(*strides)
     decoder, length = randomized(Decoder(config)), 2 * decoder_margin(config) + 2
     for start in range(0, length * config.hop - 2, 7):
-        first, end = heard_by(decoder.layers, (start, start + 2))
+        first, end = needed_inputs(decoder.layers, (start, start + 2))
         assert (max(first, 0), min(end, length)) == reached(decoder, (start, start + 2), 1, 1, length)
 
 

@@ -75,9 +75,9 @@ def test_what_one_tile_hears_is_neither_more_nor_less_than_it_needs():
     x = noise(1, 4, 1, 24 * rate).double().requires_grad_()
     tail(x)[..., tile * hop : 2 * tile * hop].sum().backward()
     moments = x.grad.abs().sum((0, 1, 2)).nonzero().flatten()
-    heard, kept = tiled.spans[1]
-    assert heard == (int(moments[0]), int(moments[-1]) + 1)
-    assert kept == ((tile - heard[0]) * hop, (2 * tile - heard[0]) * hop)
+    needed, kept = tiled.spans[1]
+    assert needed == (int(moments[0]), int(moments[-1]) + 1)
+    assert kept == ((tile - needed[0]) * hop, (2 * tile - needed[0]) * hop)
 
 
 @pytest.mark.parametrize("window", [1, 8])

@@ -8,7 +8,7 @@ import pytest
 
 from runtime_py.engines import executorch
 from runtime_py.errors import BundleError, GenerationError
-from runtime_py.manifest import GraphSpec, ProgramSpec, TensorSpec
+from runtime_py.generation_spec import Interface, TensorSpec
 
 FLOAT32, INT32 = "float32", "int32"
 
@@ -18,7 +18,7 @@ def tensor(name: str, position: int, shape: tuple[int, ...], dtype: str = FLOAT3
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory) -> tuple[Path, ProgramSpec]:
+def program(tmp_path_factory) -> tuple[Path, str, Interface]:
     """a - b, c + 1: the manifest lists the inputs in another order than the program takes them."""
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -33,16 +33,11 @@ def program(tmp_path_factory) -> tuple[Path, ProgramSpec]:
     path = tmp_path_factory.mktemp("program") / "small.pte"
     lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
     path.write_bytes(lowered.to_executorch().buffer)
-    spec = ProgramSpec(
-        file=path.name,
-        sha256="0" * 64,
-        bytes=path.stat().st_size,
-        name="small",
+    interface = Interface(
         inputs=(tensor("c", 2, (4,), INT32), tensor("b", 1, (2, 3)), tensor("a", 0, (2, 3))),
         outputs=(tensor("next", 1, (4,), INT32), tensor("difference", 0, (2, 3))),
-        graph=GraphSpec(delegates=1, delegated=1, undelegated={"add": 1}),
     )
-    return path, spec
+    return path, "small", interface
 
 
 @pytest.fixture
@@ -125,9 +120,9 @@ def test_a_missing_input_is_refused(program, inputs):
     ids=["shape", "dtype", "one less", "one more", "swapped", "output", "output less"],
 )
 def test_a_manifest_that_says_otherwise_is_refused_at_load(program, lie):
-    path, spec = program
+    path, role, interface = program
     with pytest.raises(BundleError, match=r"small\.pte: its (inputs|outputs) are .*the manifest says") as caught:
-        executorch.load(path, dataclasses.replace(spec, **lie(spec)))
+        executorch.load(path, role, dataclasses.replace(interface, **lie(interface)))
     assert "\n" not in str(caught.value)
 
 
@@ -137,14 +132,14 @@ def test_a_file_that_is_no_program_is_refused(program, tmp_path, data):
     path = tmp_path / "small.pte"
     path.write_bytes(data)
     with pytest.raises(BundleError, match="is no program for ExecuTorch"):
-        executorch.load(path, program[1])
+        executorch.load(path, *program[1:])
 
 
 def test_a_program_cut_short_is_refused(program, tmp_path):
     path = tmp_path / "small.pte"
     path.write_bytes(program[0].read_bytes()[:-100])
     with pytest.raises(BundleError, match="is no program for ExecuTorch"):
-        executorch.load(path, program[1])
+        executorch.load(path, *program[1:])
 
 
 def test_a_program_without_the_method_is_refused(program, tmp_path):
@@ -155,12 +150,12 @@ def test_a_program_without_the_method_is_refused(program, tmp_path):
     path = tmp_path / "small.pte"
     path.write_bytes(to_edge({"other": exported}).to_executorch().buffer)
     with pytest.raises(BundleError, match=r"small\.pte has no method 'forward'; rebuild"):
-        executorch.load(path, program[1])
+        executorch.load(path, *program[1:])
 
 
 def test_a_file_that_cannot_be_read_is_told(program, tmp_path):
     with pytest.raises(BundleError, match=r"cannot read .*missing\.pte: No such file"):
-        executorch.load(tmp_path / "missing.pte", program[1])
+        executorch.load(tmp_path / "missing.pte", *program[1:])
 
 
 def test_the_number_of_threads_is_set(program, inputs):

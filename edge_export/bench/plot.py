@@ -7,7 +7,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from edge_export.bench import Bench, Measured, Quantity, Run
+from edge_export.bench.figures import Quantity
+from edge_export.bench.job import Run
+from edge_export.bench.measure import Bench, Measured
 from edge_export.plots import check_picture
 from runtime_py.audio import replace_file
 

@@ -15,7 +15,7 @@ Axis = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class Attributes:
     """A sound in words: at most one adjective of each axis; beats per minute, a key or a note where it has them."""
 
     kind: str

@@ -1,4 +1,4 @@
-"""`edge-export device ...`: the commands for devices. Parses, calls, and shows by the means of `edge_export.cli`."""
+"""`edge-export device ...`: the commands for devices."""
 
 import sys
 from dataclasses import asdict
@@ -7,6 +7,16 @@ from typing import Annotated
 
 import typer
 
+from edge_export.commands.options import (
+    BundleArgument,
+    FloatOption,
+    JsonOption,
+    SecondsOption,
+    StepsOption,
+    check_outputs,
+    check_threads,
+)
+from edge_export.console import agreed, show_json, show_line, show_note, show_progress, show_tables
 from edge_export.errors import MissingDependency
 
 device_app = typer.Typer(
@@ -16,8 +26,6 @@ device_app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @device_app.command(epilog="Example: edge-export device setup --on qemu --yes")
@@ -29,62 +37,58 @@ def setup(
     as_json: JsonOption = False,
 ) -> None:
     """Bring what is missing here: compilers, the emulator, the Arm libraries of ExecuTorch, and LiteRT."""
-    from edge_export.cli import _note, _print_json, _progress
     from edge_export.device.setup import set_up
 
     def agree(command: str) -> bool:
         return yes or _asked(command)
 
-    with _progress() as heard:
-        done = set_up(on, agree, heard)
+    with show_progress() as progress:
+        done = set_up(on, agree, progress)
     for note in done.notes:
-        _note(note)
+        show_note(note)
     if as_json:
-        _print_json(asdict(done))
+        show_json(asdict(done))
         return
     for package in done.installed:
-        typer.echo(f"Installed {package}")
+        show_line(f"Installed {package}")
     for place, folder in done.sdks.items():
-        typer.echo(f"{place}: ready; ExecuTorch {done.version} in {folder}")
+        show_line(f"{place}: ready; ExecuTorch {done.version} in {folder}")
     if done.litert is not None:
-        typer.echo(f"qemu: ready for LiteRT bundles too; {done.litert}")
-    typer.echo(f'Play a bundle: edge-export device run bundle --on {done.places[-1]} --prompt "warm arpeggios"')
+        show_line(f"qemu: ready for LiteRT bundles too; {done.litert}")
+    show_line(f'Play a bundle: edge-export device run bundle --on {done.places[-1]} --prompt "warm arpeggios"')
 
 
 def _asked(command: str) -> bool:
     if not sys.stdin.isatty():
         raise MissingDependency(f"packages are missing; say --yes to install them, or run {command}")
-    return typer.confirm(f"Run {command}?", default=True, err=True)
+    return agreed(f"Run {command}?")
 
 
 @device_app.command(name="list", epilog="Example: edge-export device list")
 def list_places(as_json: JsonOption = False) -> None:
     """List where bundles can be played from here, and what is missing."""
-    from edge_export.cli import _print, _print_json
-    from edge_export.device.place import PLACES
-    from edge_export.device.setup import lacking
+    from edge_export.device.places import PLACES
+    from edge_export.device.readiness import lacking
     from edge_export.device.show import place_records, place_table
 
-    places = [seen for kind in PLACES.values() for seen in kind.list()]
+    places = [place for kind in PLACES.values() for place in kind.list()]
     if as_json:
-        _print_json(place_records(places))
+        show_json(place_records(places))
         return
-    _print(place_table(places))
+    show_tables(place_table(places))
     for name in PLACES:
         if lacking(name):
-            typer.echo(f"Bring what {name} lacks: edge-export device setup --on {name}")
+            show_line(f"Bring what {name} lacks: edge-export device setup --on {name}")
 
 
 @device_app.command(epilog='Example: edge-export device run bundle --on qemu --prompt "warm arpeggios" --out x.wav')
 def run(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder made by `edge-export build`.")],
+    bundle: BundleArgument,
     on: Annotated[str, typer.Option(metavar="WHERE", help="host, qemu[:cpu] or adb[:serial]; see `device list`.")],
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What to play.")] = None,
-    seconds: Annotated[
-        float | None, typer.Option(metavar="S", help="Length of the clip; 7, or the model's whole clip if shorter.")
-    ] = None,
+    seconds: SecondsOption = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="The same seed gives the same sound; 0.")] = None,
-    steps: Annotated[int | None, typer.Option(metavar="N", help="Sampling steps; by default the bundle's.")] = None,
+    steps: StepsOption = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads over there.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The WAV to write here.")] = None,
     record: Annotated[
@@ -94,24 +98,21 @@ def run(
         bool,
         typer.Option("--golden", help="Replay the golden vectors: every stage gets the reference's inputs."),
     ] = False,
-    float32: Annotated[bool, typer.Option("--float", help="Write 32-bit float samples instead of 16-bit.")] = False,
+    float32: FloatOption = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the run's folder on the device.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Play a bundle on a device: bring it there, run it, bring sound and record back."""
-    from edge_export.cli import _check_outputs, _check_threads, _note, _print, _print_json, _progress
     from edge_export.device.run import DeviceRequest, run_on_device
     from edge_export.device.show import run_record, stage_table
     from runtime_py.text import from_shell
 
-    _check_outputs(*(path for path in (out, record) if path is not None), bundle=bundle)
-    _check_threads(threads)
-    if prompt is not None:
-        prompt = from_shell(prompt)
+    check_outputs(out, record, bundle=bundle)
+    check_threads(threads)
     request = DeviceRequest(
         bundle=bundle,
         where=on,
-        prompt=prompt,
+        prompt=None if prompt is None else from_shell(prompt),
         seconds=seconds,
         seed=seed,
         steps=steps,
@@ -122,19 +123,19 @@ def run(
         record=record,
         keep=keep,
     )
-    with _progress() as heard:
-        done = run_on_device(request, heard)
+    with show_progress() as progress:
+        done = run_on_device(request, progress)
     for note in done.notes:
-        _note(note)
+        show_note(note)
     if as_json:
-        _print_json(run_record(done))
+        show_json(run_record(done))
         return
-    _print(stage_table(done))
+    show_tables(stage_table(done))
     travelled = f"runner {done.runner_bytes / 1e6:.1f} MB, bundle {done.bundle_bytes / 1e6:.1f} MB"
-    typer.echo(f"Played on {done.label} ({travelled})" + (f"; wrote {out}" if out else ""))
+    show_line(f"Played on {done.label} ({travelled})" + (f"; wrote {out}" if out else ""))
     if done.kept is not None:
-        typer.echo(f"Kept {done.kept} on {done.label}")
+        show_line(f"Kept {done.kept} on {done.label}")
     if record is None:
-        typer.echo("Add --record run.json to hold it against the reference afterwards.")
+        show_line("Add --record run.json to hold it against the reference afterwards.")
     else:
-        typer.echo(f"Hold it against the reference: edge-export compare {record} {bundle}")
+        show_line(f"Hold it against the reference: edge-export compare {record} {bundle}")

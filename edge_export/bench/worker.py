@@ -9,88 +9,29 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from edge_export.bench.job import OUT_OF_MEMORY, Job, Run, StageRun
 from runtime_py import strict_json
-from runtime_py.bundle import Bundle
-from runtime_py.engine import Program, Tensors
+from runtime_py.bundle import open_bundle
+from runtime_py.engine import OpenProgram, Program, Tensors, bundle_programs
 from runtime_py.errors import EdgeExportError
-from runtime_py.generate import (
-    Event,
-    OpenProgram,
-    Request,
-    StageTime,
-    bundle_programs,
-    collect,
-    encode_prompt,
-    generate,
-    read_tokenizer,
-)
-from runtime_py.manifest import load_manifest
-
-MEGA = 1e6
-OUT_OF_MEMORY = "MemoryError"
+from runtime_py.generator import Generator
+from runtime_py.loop import Event, StageTime
+from runtime_py.machine import peak_memory_mb
+from runtime_py.schema import read_as
 
 Shapes = dict[str, tuple[np.dtype, tuple[int, ...]]]
 """dtype and shape of a program's inputs, by name."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What to play. `bundle` was checked by whoever asks: nothing is hashed here.
-
-    `reference` plays the fp32 network the bundle was made from, found in `checkpoint` or where it lay at the build.
-    Each program is run again after the measured generation until `repeats` runs of it are steady. `rehearse` imports
-    the engine and finds the weights, and measures nothing.
-    """
-
-    bundle: str
-    reference: bool
-    checkpoint: str | None
-    prompt: str
-    seconds: float
-    seed: int
-    threads: int | None
-    repeats: int
-    rehearse: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageRun:
-    """Seconds of one stage: loading its program, its runs in the generation, and those repeated afterwards.
-
-    `repeats` were made warm: the program was opened anew and run once before them.
-    """
-
-    load: float
-    runs: tuple[float, ...]
-    repeats: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One generation in a fresh process, whose imports are not in its times.
-
-    `seconds_total` reaches from reading the manifest to the last sample, `seconds_first_audio` to the first. Both
-    memory figures are peaks, in MB of 1e6 bytes: `baseline_rss_mb` once everything is imported, `peak_rss_mb` at
-    the last sample.
-    """
-
-    stages: dict[str, StageRun]
-    audio_seconds: float
-    seconds_total: float
-    seconds_first_audio: float
-    baseline_rss_mb: float
-    peak_rss_mb: float
-
-
 def main() -> None:
     """Answer the job on standard input with {"run": ...}, or with {"error": {"kind": ..., "message": ...}}."""
     answer = _claim_stdout()
-    job = Job(**strict_json.parse(sys.stdin.read()))
+    job = read_as(Job, strict_json.parse(sys.stdin.read()))
     document: dict[str, object]
     try:
         run = play(job)
@@ -113,52 +54,38 @@ def play(job: Job) -> Run | None:
     return None if job.rehearse else _measure(folder, open_program, job)
 
 
-def peak_rss_mb() -> float:
-    """The most memory this process has held so far, in MB of 1e6 bytes.
-
-    On Linux not getrusage's: its figure begins with what the parent held when it started this process.
-    """
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-        return int(peak.split()[1]) * 1024 / MEGA
-    except (OSError, StopIteration, ValueError, IndexError):
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGA
-
-
 def _programs(folder: Path, job: Job) -> OpenProgram:
     """The programs to play, with everything imported that they need."""
-    manifest = load_manifest(folder)
+    bundle = open_bundle(folder)
     if not job.reference:
-        return bundle_programs(Bundle(folder=folder, manifest=manifest), threads=job.threads)
+        return bundle_programs(bundle, threads=job.threads)
     from edge_export.reference import open_reference
 
     checkpoint = None if job.checkpoint is None else Path(job.checkpoint)
-    return open_reference(manifest, checkpoint, threads=job.threads)
+    return open_reference(bundle.manifest, checkpoint, threads=job.threads)
 
 
 def _measure(folder: Path, open_program: OpenProgram, job: Job) -> Run:
-    request = Request(prompt=job.prompt, seconds=job.seconds, seed=job.seed)
-    baseline = peak_rss_mb()
-    heard = _Listener(open_program)
+    baseline = peak_memory_mb()
+    listener = _Listener(open_program)
 
     start = time.perf_counter()
-    bundle = Bundle(folder=folder, manifest=load_manifest(folder))
-    manifest = bundle.manifest
-    prompt = encode_prompt(read_tokenizer(bundle), request, manifest)
-    window = manifest.latent.length if job.reference else None  # as published: the whole clip at once
-    made = collect(heard.watch(generate(manifest, heard.open, request, prompt, window=window)))
+    bundle = open_bundle(folder)
+    window = bundle.manifest.generation.latent.length if job.reference else None  # as published: all at once
+    generator = Generator(bundle, listener.open, keep_loaded=False, window=window)
+    opened = time.perf_counter() - start
+    clip = generator.clip(job.request, listener.watch(generator.events(job.request)))
     total = time.perf_counter() - start
 
-    peak = peak_rss_mb()
+    peak = peak_memory_mb()
     return Run(
-        stages={stage: _stage_run(open_program, stage, heard.shapes[stage], t, job) for stage, t in made.times.items()},
-        audio_seconds=made.audio.shape[1] / manifest.audio.sample_rate,
+        stages={
+            stage: _stage_run(open_program, stage, listener.shapes[stage], t, job) for stage, t in clip.times.items()
+        },
+        audio_seconds=clip.seconds,
+        seconds_open=opened,
         seconds_total=total,
-        seconds_first_audio=heard.first_audio - start,
+        seconds_first_audio=listener.first_audio - start,
         baseline_rss_mb=baseline,
         peak_rss_mb=peak,
     )
@@ -206,7 +133,7 @@ class _Listener:
         self.first_audio = 0.0
 
     def open(self, stage: str) -> Program:
-        return _Heard(self._open(stage), self.shapes.setdefault(stage, {}))
+        return _Recorded(self._open(stage), self.shapes.setdefault(stage, {}))
 
     def watch(self, events: Iterator[Event]) -> Iterator[Event]:
         for event in events:
@@ -215,7 +142,7 @@ class _Listener:
             yield event
 
 
-class _Heard:
+class _Recorded:
     """A program that writes down the shapes of its inputs."""
 
     def __init__(self, program: Program, shapes: Shapes) -> None:

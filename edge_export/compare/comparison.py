@@ -19,35 +19,26 @@ held to its recipe's threshold here too.
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from edge_export.errors import RecordError, UsageError, VerificationError
-from edge_export.golden import read_golden
 from edge_export.progress import Progress, silent
 from edge_export.verify import NOISE_ERROR, Check, exact, judge, judge_audio
 from runtime_py.audio import wav_bytes
-from runtime_py.bundle import Bundle
-from runtime_py.engine import Tensors
+from runtime_py.bundle import Bundle, read_tokenizer
+from runtime_py.engine import OpenProgram, Tensors, bundle_programs, kept_loaded
 from runtime_py.errors import MissingDependency
-from runtime_py.generate import (
-    Event,
-    OpenProgram,
-    Request,
-    bundle_programs,
-    denoise,
-    kept_loaded,
-    latent_noise,
-    pieces,
-    read_tokenizer,
-    step_sigmas,
-)
-from runtime_py.manifest import SIGMA_ERROR, Manifest
+from runtime_py.generation_spec import SIGMA_ERROR
+from runtime_py.golden import read_golden
+from runtime_py.loop import Event, denoise, latent_noise, pieces
+from runtime_py.manifest import Manifest
 from runtime_py.metrics import max_error, snr_db
-from runtime_py.record import Record, check_record, replay, replayed, unsound
-from runtime_py.sampler import pingpong
+from runtime_py.record import Record, check_record, unsound
+from runtime_py.replay import replay, replayed
+from runtime_py.sampler import SAMPLERS
 
 SAME_ARITHMETIC_DB = 100.0
 """Two CPUs that compute in float32 differ by the order of sums alone."""
@@ -103,7 +94,7 @@ def compare(
     against: str | None = None,
     *,
     checkpoint: Path | None = None,
-    heard: Progress = silent,
+    progress: Progress = silent,
 ) -> Comparison:
     """Hold `record` against `against`: one of AGAINST, or the path of another record; None chooses (see `choose`).
 
@@ -121,7 +112,7 @@ def compare(
         return Comparison(
             record=record, bundle=bundle, against=chosen, checks=broken, steps=(), drift=(), expected=record.tensors
         )
-    expected, drift = _expected(record, bundle, chosen, checkpoint, heard)
+    expected, drift = _expected(record, bundle, chosen, checkpoint, progress)
     steps = tuple(
         snr_db(theirs, ours) for theirs, ours in zip(expected["step_velocity"], record.tensors["step_velocity"])
     )
@@ -139,7 +130,7 @@ def _if_other_tokens(checks: tuple[Check, ...]) -> tuple[Check, ...]:
 
 def choose(record: Record, bundle: Bundle, checkpoint: Path | None) -> str:
     """What to hold a record against when nobody says: what needs least, of what proves most."""
-    if record.facts.inputs == "golden":
+    if record.run.inputs == "golden":
         return "golden"
     try:
         from edge_export.reference import checkpoint_of
@@ -158,7 +149,7 @@ def threshold(manifest: Manifest, stage: str, against: str) -> float | None:
     """The least SNR in dB that `stage` must reach; None where nothing is demanded."""
     if against in ("reference", "golden"):
         return manifest.recipe.thresholds.get(stage)
-    quantized = any(is_int8(manifest, each) for each in ("conditioner", "dit", "decoder"))
+    quantized = any(is_int8(manifest, each) for each in manifest.programs)
     if against == "bundle":
         return manifest.recipe.thresholds.get(stage) if is_int8(manifest, stage) else SAME_ARITHMETIC_DB
     return None if quantized else SAME_ARITHMETIC_DB
@@ -215,42 +206,37 @@ def _broken(record: Record) -> Iterator[Check]:
 
 
 def _expected(
-    record: Record, bundle: Bundle, against: str, checkpoint: Path | None, heard: Progress
+    record: Record, bundle: Bundle, against: str, checkpoint: Path | None, progress: Progress
 ) -> tuple[Tensors, tuple[float, ...]]:
     """What the record's tensors should be, and how the trajectories drift apart."""
-    manifest, facts = bundle.manifest, record.facts
+    spec, run = bundle.manifest.generation, record.run
     if against == "golden":
         golden = _golden(record, bundle)
         return golden, _drift(record.tensors["step_latent"], golden["step_latent"])
     if against not in AGAINST:
         other = _other(Path(against), record, bundle)
         return other, _drift(record.tensors["step_latent"], other["step_latent"])
-    samples, steps = record.tensors["audio"].shape[1], facts.request.steps
-    free = facts.inputs == "own"
+    samples, steps = record.tensors["audio"].shape[1], len(record.tensors["step_latent"])
+    free = run.inputs == "own"
     open_program, window = _programs(bundle, against, checkpoint)
     programs = kept_loaded(open_program)
-    todo = pieces(manifest, _request(record), window=window)
+    todo = pieces(spec, run.request, window=window)
     total = len(todo) + (steps if free else 0)
     events: list[Event] = []
-    heard(todo[0], 0, total)
-    for event in replay(manifest, programs, record.tensors, samples=samples, window=window):
+    progress(todo[0], 0, total)
+    for event in replay(spec, programs, record.tensors, samples=samples, window=window):
         events.append(event)
-        heard(todo[min(len(events), len(todo) - 1)], len(events), total)
+        progress(todo[min(len(events), len(todo) - 1)], len(events), total)
     expected = replayed(record.tensors, events)
     drift: tuple[float, ...] = ()
     if free:
         latents: list[np.ndarray] = []
-        for step in denoise(manifest, programs, _request(record), events[0].tensors):
-            heard(f"from the same noise, step {step.index} of {steps}", len(todo) + len(latents), total)
+        for step in denoise(spec, programs, run.request, events[0].tensors):
+            progress(f"from the same noise, step {step.index} of {steps}", len(todo) + len(latents), total)
             latents.append(step.tensors["latent"][0])
         drift = _drift(record.tensors["step_latent"], np.stack(latents))
-    heard("done", total, total)
+    progress("done", total, total)
     return expected, drift
-
-
-def _request(record: Record) -> Request:
-    asked = record.facts.request
-    return Request(prompt=asked.prompt, seconds=asked.seconds, seed=asked.seed, steps=asked.steps)
 
 
 def _drift(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, ...]:
@@ -267,25 +253,23 @@ def _programs(bundle: Bundle, against: str, checkpoint: Path | None) -> tuple[Op
         raise MissingDependency(
             f"the reference needs {error.name}: pip install 'edge-export[export]', or say --against bundle"
         ) from error
-    return open_reference(bundle.manifest, checkpoint), bundle.manifest.latent.length
+    return open_reference(bundle.manifest, checkpoint), bundle.manifest.generation.latent.length
 
 
 def _golden(record: Record, bundle: Bundle) -> Tensors:
     """The golden vectors, cut to what the record holds; UsageError when they are of another request."""
-    golden, asked = bundle.manifest.golden, record.facts.request
-    same = (asked.prompt, asked.seed, asked.steps) == (golden.prompt, golden.seed, golden.steps)
-    if not same or abs(asked.seconds - golden.seconds) > 1e-6:
+    golden, request = bundle.manifest.golden.request, record.run.request
+    same = replace(request, seconds=golden.seconds) == golden
+    if not same or abs(request.seconds - golden.seconds) > 1e-6:
         raise UsageError(
             "the record is of another request than the golden vectors; run it with --golden, or say --against reference"
         )
-    if record.facts.inputs == "own" and any(
-        is_int8(bundle.manifest, stage) for stage in ("conditioner", "dit", "decoder")
-    ):
+    if record.run.inputs == "own" and any(is_int8(bundle.manifest, stage) for stage in bundle.manifest.programs):
         raise UsageError(
             "an int8 run takes a path of its own from its first step on; run it with --golden, or compare it with "
             "--against reference"
         )
-    tensors = dict(read_golden(bundle).tensors)
+    tensors = read_golden(bundle)
     tensors["audio"] = tensors["audio"][:, : record.tensors["audio"].shape[1]]
     return tensors
 
@@ -296,14 +280,14 @@ def _other(path: Path, record: Record, bundle: Bundle) -> Tensors:
 
     other = read_record(path)
     check_record(other, bundle)
-    if (other.facts.request, other.facts.inputs) != (record.facts.request, record.facts.inputs):
+    if (other.run.request, other.run.inputs) != (record.run.request, record.run.inputs):
         raise RecordError(f"{path} is of another request; compare runs of one prompt, seed, seconds and steps")
     return other.tensors
 
 
 def _exact(record: Record, bundle: Bundle) -> Iterator[Check]:
     """What every runtime must compute alike."""
-    yield from _same_inputs(record, bundle) if record.facts.inputs == "golden" else _same_sums(record, bundle)
+    yield from _same_inputs(record, bundle) if record.run.inputs == "golden" else _same_sums(record, bundle)
     if record.wav is not None:
         data = wav_bytes(record.tensors["audio"], record.wav.sample_rate, float32=record.wav.float32)
         passed = hashlib.sha256(data).hexdigest() == record.wav.sha256
@@ -321,19 +305,20 @@ def _same_inputs(record: Record, bundle: Bundle) -> Iterator[Check]:
 
 
 def _same_sums(record: Record, bundle: Bundle) -> Iterator[Check]:
-    manifest, tensors, asked = bundle.manifest, record.tensors, record.facts.request
-    prompt = read_tokenizer(bundle).encode_prompt(asked.prompt, manifest.conditioning.tokens)
+    spec, tensors, request = bundle.manifest.generation, record.tensors, record.run.request
+    prompt = read_tokenizer(bundle).encode_prompt(request.prompt, spec.conditioning.tokens)
     for name, array in (("input_ids", prompt.ids[None]), ("prompt_mask", prompt.mask[None])):
         yield exact("tokenizer", name, array, tensors[name], passed=np.array_equal(array, tensors[name]))
-    seconds = np.array([asked.seconds], np.float32)
+    seconds = np.array([request.seconds], np.float32)
     yield exact("request", "seconds", seconds, tensors["seconds"], passed=np.array_equal(seconds, tensors["seconds"]))
-    sigmas = step_sigmas(manifest, asked.steps)
+    sigmas = spec.sampler.schedule(request.steps)
     yield _within("sampler", "sigmas", sigmas, tensors["sigmas"], SIGMA_ERROR)
-    draws = latent_noise(manifest, asked.seed)
-    noise = np.concatenate([next(draws) for _ in range(asked.steps)])
+    draws = latent_noise(spec, request.seed)
+    noise = np.concatenate([next(draws) for _ in tensors["noise"]])
     yield _within("noise", "noise", noise, tensors["noise"], NOISE_ERROR)
-    made = iter(tensors["step_velocity"])
-    steps = list(pingpong(lambda latent, sigma: next(made), iter(tensors["noise"]), tensors["sigmas"]))
+    made, draws = iter(tensors["step_velocity"]), iter(tensors["noise"])
+    sampler = SAMPLERS[spec.sampler.kind]
+    steps = list(sampler.steps(lambda latent, sigma: next(made), next(draws), draws, tensors["sigmas"]))
     yield _within(
         "sampler", "step_latent", np.stack([step.latent for step in steps]), tensors["step_latent"], SAMPLER_ERROR
     )
@@ -350,7 +335,7 @@ def _judged(
 ) -> Iterator[Check]:
     """What the programs computed."""
     tensors = record.tensors
-    for tensor in manifest.program("conditioner").outputs:
+    for tensor in manifest.generation.programs["conditioner"].outputs:
         needed = threshold(manifest, "conditioner", against)
         yield judge("conditioner", tensor.name, expected[tensor.name], tensors[tensor.name], needed)
     worst = min(range(len(steps)), key=lambda index: steps[index])
@@ -358,4 +343,5 @@ def _judged(
     pair = expected["step_velocity"][worst], tensors["step_velocity"][worst]
     yield judge("dit", name, *pair, threshold(manifest, "dit", against))
     needed = threshold(manifest, "decoder", against)
-    yield judge_audio("decoder", expected["audio"], tensors["audio"], manifest.audio.sample_rate, needed)
+    sample_rate = manifest.generation.audio.sample_rate
+    yield judge_audio("decoder", expected["audio"], tensors["audio"], sample_rate, needed)

@@ -15,7 +15,7 @@ from runtime_py.audio import replace_file
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from edge_export.sensitivity import LayerError
+    from edge_export.sensitivity.layer_error import LayerError
 
 MOST_LAYERS = 40
 COLOURS = {"linear": "tab:blue", "conv": "tab:orange", "embedding": "tab:green"}
@@ -37,7 +37,7 @@ def plot_sensitivity(path: Path, errors: "Iterable[LayerError]") -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from edge_export.sensitivity import by_submodule, worst_first
+    from edge_export.sensitivity.layer_error import by_submodule, worst_first
 
     groups = by_submodule(worst_first(errors))
     heights = [FRAME + ROW * min(len(group), MOST_LAYERS) for group in groups.values()]
@@ -53,7 +53,7 @@ def plot_sensitivity(path: Path, errors: "Iterable[LayerError]") -> None:
 
 def _panel(axes: "Axes", submodule: str, errors: "list[LayerError]") -> None:
     """`errors` of one submodule, worst first."""
-    from edge_export.sensitivity import predicted_db
+    from edge_export.sensitivity.layer_error import predicted_db
 
     drawn, rows = errors[:MOST_LAYERS], range(min(len(errors), MOST_LAYERS))
     bars = axes.barh(rows, [100 * error.share for error in drawn], color=[COLOURS[error.operator] for error in drawn])

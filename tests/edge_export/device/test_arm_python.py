@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from edge_export.compare import compare
-from edge_export.device import litert_arm, process, sdk, setup
-from edge_export.device.litert_arm import ArmPython, arm_python, fetch_arm_python
-from edge_export.device.place import PLACES
-from edge_export.device.runner import runner_for
+from edge_export.device import arm_python as fetching
+from edge_export.device import debian, process, sdk, setup, wheels
+from edge_export.device.arm_python import ArmPython, arm_python, fetch_arm_python
+from edge_export.device.places import PLACES
+from edge_export.device.python_runner import runtime_folder
+from edge_export.device.runners import runner_for
 from edge_export.errors import DeviceError, EdgeExportError, FetchError, MissingDependency
-from runtime_py.bundle import open_bundle
+from runtime_py.bundle import open_bundle, sha256_of
 from runtime_py.record import read_record
 
 WHEELS = {
@@ -48,14 +50,14 @@ def test_a_bundle_plays_on_the_most_capable_cpu_and_agrees_with_this_machine(
         "--out", wav, "--record", record,
     )  # fmt: skip
     assert result.code == 0, result.err
-    told = read_record(record)
-    device = told.facts.device
-    assert (device.label, device.machine) == ("qemu:max", "aarch64")
-    assert {"i8mm", "sve2"} <= set(device.cpu_features)
-    assert (told.facts.runtime.name, told.facts.runtime.engine) == ("runtime_py", "litert")
-    assert told.facts.runtime.engine_version == emulated.version
+    made = read_record(record)
+    run = made.run
+    assert (run.label, run.machine.architecture) == ("qemu:max", "aarch64")
+    assert {"i8mm", "sve2"} <= set(run.machine.cpu_features)
+    assert (made.run.runtime.name, made.run.runtime.engine) == ("runtime_py", "litert")
+    assert made.run.runtime.engine_version == emulated.version
     assert wav.read_bytes()[:4] == b"RIFF"
-    against_bundle = compare(told, open_bundle(folder), "bundle")
+    against_bundle = compare(made, open_bundle(folder), "bundle")
     assert against_bundle.passed, against_bundle.checks
 
 
@@ -65,7 +67,7 @@ def test_older_cpus_replay_the_golden_request(emulated, edge_export, built, tmp_
     folder, record = built("litert", "int8-dynamic"), tmp_path / "run.json"
     result = edge_export("device", "run", folder, "--on", f"qemu:{cpu}", "--golden", "--record", record)
     assert result.code == 0, result.err
-    assert read_record(record).facts.device.label == f"qemu:{cpu}"
+    assert read_record(record).run.label == f"qemu:{cpu}"
     assert compare(read_record(record), open_bundle(folder), "golden").passed
 
 
@@ -81,33 +83,33 @@ def test_nothing_of_this_machines_python_reaches_the_emulated_one(emulated, edge
     )
     assert result.code == 0, result.err
     left = {path.relative_to(emulated.folder).as_posix() for path in emulated.folder.rglob("*") if path.is_file()}
-    assert left == {*emulated.files, litert_arm.RECORD_FILE}  # and the run has added nothing to it
+    assert left == {*emulated.files, fetching.RECORD_FILE}  # and the run has added nothing to it
 
 
 def test_the_runtimes_own_error_is_passed_on(emulated, edge_export, built, tmp_path, monkeypatch):
-    monkeypatch.setattr("edge_export.device.run._check", lambda *_: 0)
+    monkeypatch.setattr("edge_export.device.run.check_request", lambda *_: None)
     result = edge_export(
-        "device", "run", built("litert", "int8-dynamic"), "--on", "qemu", "--prompt", "a", "--seconds", 1e6,
+        "device", "run", built("litert", "int8-dynamic"), "--on", "qemu", "--prompt", "a", "--seed", -1,
         "--record", tmp_path / "run.json",
     )  # fmt: skip
     assert result.code == 2
-    assert result.error.startswith("edge-export: error: seconds is 1e+06, this model makes at most")
+    assert result.error.startswith("edge-export: error: seed is -1, expected 0 to 4294967295")
 
 
 def test_this_machine_plays_with_its_own_python(edge_export, built, tmp_path):
     folder, record = built("litert", "int8-dynamic"), tmp_path / "run.json"
     result = edge_export("device", "run", folder, "--on", "host", "--prompt", "a", "--steps", 1, "--record", record)
     assert result.code == 0, result.err
-    told = read_record(record)
-    assert told.facts.device.label == "host"
-    assert compare(told, open_bundle(folder), "bundle").passed
+    made = read_record(record)
+    assert made.run.label == "host"
+    assert compare(made, open_bundle(folder), "bundle").passed
 
 
-def test_phones_play_no_litert_bundles_yet_and_are_not_asked(edge_export, built, phone):
+def test_phones_play_no_litert_bundles_yet_and_are_not_looked_for(edge_export, built, phone):
     result = edge_export("device", "run", built("litert", "int8-dynamic"), "--on", "adb", "--prompt", "a")
     assert result.code == 2
     assert "litert bundles cannot be played on adb yet; take --on host or qemu" in result.error
-    assert phone.asked == []
+    assert phone.commands == []
 
 
 @pytest.fixture
@@ -168,19 +170,19 @@ LINKS = {
 def packages(cache, tmp_path, monkeypatch, need):
     """Small stand-ins for what Debian and the package index would send."""
     need("dpkg-deb")
-    asked: list[str] = []
+    fetched: list[str] = []
 
     def debs(_scratch, _progress):
-        asked.append("debian")
+        fetched.append("debian")
         return [deb(tmp_path / "debs" / "python.deb", PYTHON, LINKS)]
 
-    def wheels(_version, _scratch, _progress):
-        asked.append("wheels")
+    def index(_version, _scratch, _progress):
+        fetched.append("wheels")
         return [wheel(tmp_path / "wheels", name, files) for name, files in WHEELS.items()]
 
-    monkeypatch.setattr(litert_arm, "download_debs", debs)
-    monkeypatch.setattr(litert_arm, "download_wheels", wheels)
-    return asked
+    monkeypatch.setattr(fetching, "download_debs", debs)
+    monkeypatch.setattr(fetching, "download_wheels", index)
+    return fetched
 
 
 def test_what_is_needed_is_kept_and_nothing_else(packages):
@@ -207,7 +209,7 @@ def test_it_is_fetched_once_and_its_hashes_recorded(packages, tmp_path):
     assert first == second == arm_python()
     record = json.loads((first.folder / "arm.json").read_text())
     for path in (*(tmp_path / "debs").iterdir(), *(tmp_path / "wheels").iterdir()):
-        assert record["fetched"][path.name] == litert_arm.sha256_of(path)
+        assert record["fetched"][path.name] == sha256_of(path)
 
 
 @pytest.mark.parametrize("name", ["bin/python3.11", "site/ai_edge_litert/libLiteRt.so", "lib/python3.11/os.py"])
@@ -225,15 +227,15 @@ def test_an_altered_file_is_noticed_and_all_is_fetched_again(packages, edge_expo
 @pytest.mark.parametrize("kind", ["deb", "whl"])
 def test_a_damaged_package_is_one_line_and_leaves_nothing(packages, cache, monkeypatch, damage, kind):
     def damaged(download):
-        def fetch(*told):
-            made = download(*told)
+        def fetch(*given):
+            made = download(*given)
             made[0].write_bytes(damage(made[0].read_bytes()))
             return made
 
         return fetch
 
     which = "download_debs" if kind == "deb" else "download_wheels"
-    monkeypatch.setattr(litert_arm, which, damaged(getattr(litert_arm, which)))
+    monkeypatch.setattr(fetching, which, damaged(getattr(fetching, which)))
     with pytest.raises(DeviceError, match=rf"\.{kind} is .*damaged") as caught:
         fetch_arm_python()
     assert "\n" not in str(caught.value)
@@ -247,7 +249,7 @@ def test_a_wheel_that_leads_outside_is_refused(packages, cache, monkeypatch):
     assert not list(cache.rglob("*evil*"))
 
 
-def test_packages_without_an_interpreter_are_told(packages, monkeypatch):
+def test_packages_without_an_interpreter_are_reported(packages, monkeypatch):
     monkeypatch.delitem(PYTHON, "usr/bin/python3.11")
     with pytest.raises(DeviceError, match=r"hold no python3\.11"):
         fetch_arm_python()
@@ -255,26 +257,26 @@ def test_packages_without_an_interpreter_are_told(packages, monkeypatch):
 
 def test_debian_out_of_reach_is_one_line(cache, tmp_path, monkeypatch, need):
     need("apt-get", "dpkg-deb")
-    if not litert_arm.KEYRING.is_file():
+    if not debian.KEYRING.is_file():
         pytest.skip("Debian's keys are not installed")
-    monkeypatch.setattr(litert_arm, "MIRROR", "http://127.0.0.1:9/debian")
+    monkeypatch.setattr(debian, "MIRROR", "http://127.0.0.1:9/debian")
     with pytest.raises(FetchError, match=r"127\.0\.0\.1:9/debian .*Failed to fetch .*connect") as caught:
-        litert_arm.download_debs(tmp_path)
+        debian.download_debs(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_keys_of_debian_are_named(tmp_path, monkeypatch, need):
     need("apt-get", "dpkg-deb")
-    monkeypatch.setattr(litert_arm, "KEYRING", tmp_path / "none.gpg")
+    monkeypatch.setattr(debian, "KEYRING", tmp_path / "none.gpg")
     with pytest.raises(MissingDependency, match="apt-get install debian-archive-keyring"):
-        litert_arm.download_debs(tmp_path)
+        debian.download_debs(tmp_path)
 
 
 def test_an_index_without_the_wheel_is_one_line(tmp_path, monkeypatch):
-    said = "ERROR: No matching distribution found for ai-edge-litert==9.9.9\n"
-    monkeypatch.setattr(sdk.process, "capture", lambda *_, **__: process.Output(code=1, out="", err=said))
+    error = "ERROR: No matching distribution found for ai-edge-litert==9.9.9\n"
+    monkeypatch.setattr(wheels.process, "capture", lambda *_, **__: process.Output(code=1, out="", err=error))
     with pytest.raises(FetchError, match=r"LiteRT 9\.9\.9 for Arm \(ERROR: No matching distribution"):
-        litert_arm.download_wheels("9.9.9", tmp_path)
+        fetching.download_wheels("9.9.9", tmp_path)
 
 
 def test_without_it_a_run_says_how_to_bring_it(cache, edge_export, built, need):
@@ -290,7 +292,7 @@ def test_setup_brings_it_for_the_emulator_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(setup.tools, "missing", lambda _: [])
     monkeypatch.setattr(setup.sdk, "host_sdk", lambda: found)
     monkeypatch.setattr(setup.sdk, "fetch_arm_sdk", lambda _: found)
-    monkeypatch.setattr(setup.litert_arm, "fetch_arm_python", lambda _: litert)
+    monkeypatch.setattr(setup.arm_python, "fetch_arm_python", lambda _: litert)
     assert setup.set_up("qemu", lambda _: True).litert == str(litert.folder)
     assert setup.set_up(None, lambda _: True).litert == str(litert.folder)
     assert setup.set_up("host", lambda _: True).litert is None
@@ -303,7 +305,7 @@ def test_setup_without_litert_is_a_note_and_no_error(monkeypatch, tmp_path, edge
     found = sdk.Sdk(folder=tmp_path, version="1.5.1", digest="0")
     monkeypatch.setattr(setup.tools, "missing", lambda _: [])
     monkeypatch.setattr(setup.sdk, "fetch_arm_sdk", lambda _: found)
-    monkeypatch.setattr(setup.litert_arm, "fetch_arm_python", refuse)
+    monkeypatch.setattr(setup.arm_python, "fetch_arm_python", refuse)
     result = edge_export("device", "setup", "--on", "qemu")
     assert result.code == 0
     assert "qemu: ready; ExecuTorch" in result.out
@@ -311,16 +313,15 @@ def test_setup_without_litert_is_a_note_and_no_error(monkeypatch, tmp_path, edge
 
 
 def test_the_runtime_alone_is_shown_to_another_python(cache):
-    folder = litert_arm.runtime_folder()
+    folder = runtime_folder()
     assert [path.name for path in folder.iterdir()] == ["runtime_py"]
     assert (folder / "runtime_py" / "__main__.py").is_file()
     (folder / "runtime_py").unlink()
     (folder / "runtime_py").symlink_to("/nowhere")  # as when the project has moved and come back
-    assert (litert_arm.runtime_folder() / "runtime_py" / "__main__.py").is_file()
+    assert (runtime_folder() / "runtime_py" / "__main__.py").is_file()
 
 
 def test_the_table_of_runners_knows_where_litert_plays():
-    assert runner_for("litert", PLACES["host"])
-    assert runner_for("litert", PLACES["qemu"])
+    assert runner_for("litert", PLACES["host"]) is not runner_for("litert", PLACES["qemu"])
     with pytest.raises(EdgeExportError):
         runner_for("litert", PLACES["adb"])

@@ -1,6 +1,6 @@
 """The page of a comparison: verdict, sound, pictures, times, in one HTML file that needs no network.
 
-It shows what `edge_export.compare` found, and judges nothing. jinja2 and matplotlib are imported when a page is
+It shows what the comparison found, and judges nothing. jinja2 and matplotlib are imported when a page is
 asked for.
 """
 
@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from edge_export import __version__
-from edge_export.compare import Comparison, heading, named
+from edge_export.compare.comparison import Comparison, heading, named
+from edge_export.compare.plot import steps_picture
+from edge_export.compare.show import margin_text, named_device
 from edge_export.page import embedded, require_page, templates
 from edge_export.plots import audio_picture
-from edge_export.report import margin_text, named_device, snr_text, verdict
+from edge_export.report import snr_text, verdict
 from runtime_py.audio import replace_file, wav_bytes
 
-HEARD = 12
+MOST_PLAYERS = 12
 """So many records get players and pictures; a page with more would be too large for a phone."""
 
 
@@ -46,7 +48,7 @@ def report_html(results: Sequence[tuple[str, Comparison]]) -> str:
         verdict=_verdict(not failed),
         title=Path(results[0][0]).name if len(results) == 1 else f"{len(results)} records",
         summary=_summary(results, failed),
-        sections=[_section(source, made, heard=index < HEARD) for index, (source, made) in enumerate(results)],
+        sections=[_section(source, made, full=index < MOST_PLAYERS) for index, (source, made) in enumerate(results)],
         version=__version__,
     )
 
@@ -65,30 +67,30 @@ def _summary(results: Sequence[tuple[str, Comparison]], failed: int) -> str:
     return f"Too far from the {named(comparison.against)}: {names}."
 
 
-def _section(source: str, comparison: Comparison, *, heard: bool) -> dict[str, Any]:
-    facts = comparison.record.facts
-    sounds = list(_sounds(comparison)) if heard and comparison.steps else []
+def _section(source: str, comparison: Comparison, *, full: bool) -> dict[str, Any]:
+    run = comparison.record.run
+    sounds = list(_sounds(comparison)) if full and comparison.steps else []
     times = list(_times(comparison))
     return {
         "source": Path(source).name,
         "passed": comparison.passed,
         "verdict": _verdict(comparison.passed),
-        "device": named_device(facts.device),
-        "recipe": f"{facts.bundle.backend} {facts.bundle.recipe}",
-        "clip": f"{facts.request.seconds:g}",
-        "prompt": facts.request.prompt,
-        "seed": facts.request.seed,
-        "steps": facts.request.steps,
+        "device": named_device(run),
+        "recipe": f"{run.bundle.backend} {run.bundle.recipe}",
+        "clip": f"{run.request.seconds:g}",
+        "prompt": run.request.prompt,
+        "seed": run.request.seed,
+        "steps": run.request.steps,
         "margin": margin_text(comparison.margin),
         "seconds": f"{max((time['total'] for time in times), default=0.0) / 1e3:.2f}",
         "peak": f"{max((time['peak'] for time in times), default=0):.0f}",
         "facts": list(_facts(comparison)),
-        "features": " ".join(facts.device.cpu_features),
+        "features": " ".join(run.machine.cpu_features),
         "against": heading(comparison.against),
-        "emulated": facts.device.label.startswith("qemu"),
+        "emulated": run.label.startswith("qemu"),
         "checks": comparison.checks,
         "sounds": sounds,
-        "silent": f"Players and pictures are of the {HEARD} records that are furthest off."
+        "silent": f"Players and pictures are of the {MOST_PLAYERS} records that are furthest off."
         if comparison.steps
         else "The record holds NaN or infinity: there is no sound to compare.",
         "error": _error_over_steps(comparison),
@@ -97,21 +99,21 @@ def _section(source: str, comparison: Comparison, *, heard: bool) -> dict[str, A
 
 
 def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
-    facts = comparison.record.facts
-    device, asked = facts.device, facts.request
-    yield "prompt", asked.prompt
-    yield "request", f"{asked.seconds:g} s, seed {asked.seed}, {asked.steps} steps"
-    if facts.inputs == "golden":
+    run = comparison.record.run
+    machine, request = run.machine, run.request
+    yield "prompt", request.prompt
+    yield "request", f"{request.seconds:g} s, seed {request.seed}, {request.steps} steps"
+    if run.inputs == "golden":
         yield "inputs", "every stage got the golden vectors' own inputs"
-    cpu = f"CPU part {device.cpu}" if device.cpu.startswith("0x") else device.cpu
-    yield "device", ": ".join(filter(None, (device.label, cpu)))
-    yield "system", f"{device.system}, {device.machine}, {device.threads} of {device.cores} cores"
+    cpu = f"CPU part {machine.cpu}" if machine.cpu.startswith("0x") else machine.cpu
+    yield "device", ": ".join(filter(None, (run.label, cpu)))
+    yield "system", f"{machine.system}, {machine.architecture}, {run.threads} of {machine.cores} cores"
     yield (
         "runtime",
-        f"{facts.runtime.name} {facts.runtime.version}, {facts.runtime.engine} {facts.runtime.engine_version}",
+        f"{run.runtime.name} {run.runtime.version}, {run.runtime.engine} {run.runtime.engine_version}",
     )
-    yield "bundle", f"{facts.bundle.model}, {facts.bundle.backend}, {facts.bundle.recipe}"
-    yield "manifest", f"sha256 {facts.bundle.manifest_sha256}"
+    yield "bundle", f"{run.bundle.model}, {run.bundle.backend}, {run.bundle.recipe}"
+    yield "manifest", f"sha256 {run.bundle.manifest_sha256}"
     if comparison.first_differing is not None and comparison.against not in ("reference", "golden"):
         yield "first differing step", f"{comparison.first_differing} of {len(comparison.steps)}"
     if comparison.first_failing is not None:
@@ -120,10 +122,10 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
 
 def _sounds(comparison: Comparison) -> Iterator[dict[str, str]]:
     """The device's sound and the truth's."""
-    rate = comparison.bundle.manifest.audio.sample_rate
-    device = comparison.record.facts.device
+    rate = comparison.bundle.manifest.generation.audio.sample_rate
+    run = comparison.record.run
     for name, audio in (
-        (f"Device: {named_device(device)}", comparison.record.tensors["audio"]),
+        (f"Device: {named_device(run)}", comparison.record.tensors["audio"]),
         (f"Held against: {named(comparison.against)}", comparison.expected["audio"]),
     ):
         picture = audio_picture(audio, rate, "", "png", size=(7, 4.5), dpi=100)
@@ -137,15 +139,13 @@ def _sounds(comparison: Comparison) -> Iterator[dict[str, str]]:
 def _error_over_steps(comparison: Comparison) -> str:
     if not comparison.steps:
         return ""
-    from edge_export.compare_plot import steps_picture
-
     return embedded("image/svg+xml", steps_picture(comparison))
 
 
 def _times(comparison: Comparison) -> Iterator[dict[str, Any]]:
     """Milliseconds and MB of each stage and of all, and its share of the whole time."""
     by_stage = [
-        (stage, list(events)) for stage, events in groupby(comparison.record.facts.stages, lambda event: event.stage)
+        (stage, list(events)) for stage, events in groupby(comparison.record.run.stages, lambda event: event.stage)
     ]
     by_stage += [("all", [event for _, events in by_stage for event in events])] if by_stage else []
     totals = [sum(event.load + event.run for event in events) * 1e3 for _, events in by_stage]

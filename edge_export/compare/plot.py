@@ -3,7 +3,7 @@
 import math
 from io import BytesIO
 
-from edge_export.compare import Comparison, threshold
+from edge_export.compare.comparison import Comparison, threshold
 from edge_export.plots import require_plots
 
 EQUAL_DB = 160

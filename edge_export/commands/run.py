@@ -1,0 +1,256 @@
+"""`edge-export run`: a prompt becomes a WAV, or several."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_export import __version__
+from edge_export.commands.options import (
+    BundleArgument,
+    FloatOption,
+    JsonOption,
+    SecondsOption,
+    StepsOption,
+    ThreadsOption,
+    check_checkpoint,
+    check_outputs,
+    check_plot,
+    check_threads,
+)
+from edge_export.console import show_json, show_line, show_note, show_progress, show_tables
+from edge_export.errors import UsageError
+from edge_export.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from runtime_py.audio import WavReport
+    from runtime_py.generator import Clip, Generator
+    from runtime_py.loop import Event
+    from runtime_py.record import Recorder
+    from runtime_py.request import Request
+    from runtime_py.tokenizer import Prompt
+
+MOST_CLIPS = 1000
+
+CountOption = Annotated[
+    int, typer.Option(metavar="N", help="Clips to make, each of the next seed: x-1.wav, x-2.wav, ...")
+]
+KeepLoadedOption = Annotated[
+    bool, typer.Option("--keep-loaded", help="Keep programs loaded from clip to clip: faster, more memory.")
+]
+EngineOption = Annotated[
+    str | None, typer.Option(help="`reference` plays the fp32 PyTorch model the bundle was made from.")
+]
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="Hash every file of the bundle again, whatever is known of it.")
+]
+RecordOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Also write what `compare` reads: times, and every tensor.")
+]
+
+
+def run(
+    bundle: BundleArgument,
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="What to play.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The WAV to write; an existing one is replaced.")],
+    seconds: SecondsOption = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same sound.")] = 0,
+    count: CountOption = 1,
+    keep_loaded: KeepLoadedOption = False,
+    steps: StepsOption = None,
+    float32: FloatOption = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw waveform and spectrogram.")] = None,
+    engine: EngineOption = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The checkpoint for --engine reference.")
+    ] = None,
+    threads: ThreadsOption = None,
+    record: RecordOption = None,
+    check: CheckOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Play a prompt through a bundle and write a WAV, or several."""
+    from runtime_py.text import from_shell
+
+    outs, pictures = _numbered(out, count), [] if plot is None else _numbered(plot, count)
+    check_outputs(*outs, *pictures, record, bundle=bundle)
+    check_threads(threads)
+    check_checkpoint(checkpoint, "--engine", engine)
+    if record is not None and count > 1:
+        raise UsageError("--record is of one clip; leave --count out")
+    check_plot(plot)
+    generator = _open(bundle, engine, checkpoint, threads, keep_loaded, check)
+    requests = _requests(generator, from_shell(prompt), seconds, seed, steps, count)
+    encoded = generator.encode(requests[0])
+    for note in _prompt_notes(encoded):
+        show_note(note)
+    clips, records = [], []
+    with show_progress() as progress:
+        for path, request in zip(outs, requests):
+            clip, recorder = _play(generator, request, f"{path.name}: " if count > 1 else "", record, progress)
+            wav = clip.save(path, float32=float32)
+            if record is not None:
+                _write_record(record, generator, encoded, clip, recorder, wav, float32, engine, threads)
+            clips.append(clip)
+            records.append(run_record(generator, encoded, clip, wav, engine))
+            for note in _wav_notes(wav):
+                show_note(note)
+    for clip, path in zip(clips, pictures):
+        from edge_export.plots import plot_audio
+
+        plot_audio(path, clip.audio, clip.sample_rate, clip.request.prompt)
+    if as_json:
+        show_json(records if count > 1 else records[0])
+        return
+    for shown, clip in zip(records, clips):
+        show_tables(time_table(clip))
+        show_line(_summary(shown, clip))
+
+
+def _open(
+    folder: Path, engine: str | None, checkpoint: Path | None, threads: int | None, keep_loaded: bool, check: bool
+) -> "Generator":
+    """The bundle with its own programs, or with the network they were made from."""
+    from runtime_py.bundle import open_bundle
+    from runtime_py.generator import Generator, load
+
+    if engine is None:
+        return load(folder, threads=threads, keep_loaded=keep_loaded, check=check)
+    bundle = open_bundle(folder, check=check)
+    backend, spec = bundle.manifest.backend, bundle.manifest.generation
+    if engine == backend:
+        return load(folder, threads=threads, keep_loaded=keep_loaded)
+    if engine != "reference":
+        raise UsageError(f"no engine {engine!r} for this bundle; choose from {backend}, reference")
+    from edge_export.reference import open_reference
+
+    programs = open_reference(bundle.manifest, checkpoint, threads=threads)
+    # As published: the whole clip is decoded at once.
+    return Generator(bundle, programs, keep_loaded=keep_loaded, window=spec.latent.length)
+
+
+def _requests(
+    generator: "Generator", prompt: str, seconds: float | None, seed: int, steps: int | None, count: int
+) -> "list[Request]":
+    """One for each clip, of one seed after another, all checked."""
+    seeds = (seed, seed + count - 1) if count > 1 else (seed,)
+    first, *_ = [generator.request(prompt, seconds=seconds, seed=each, steps=steps) for each in seeds]
+    return [replace(first, seed=seed + clip) for clip in range(count)]
+
+
+def _play(
+    generator: "Generator", request: "Request", name: str, record: Path | None, progress: Progress
+) -> "tuple[Clip, Recorder]":
+    """One clip; its events are kept where they are to be recorded."""
+    from runtime_py.record import Recorder
+
+    recorder, events = Recorder(), generator.events(request)
+    recorded = events if record is None else recorder.watch(events)
+    pieces = [f"{name}{piece}" for piece in generator.pieces(request)]
+    return generator.clip(request, _watched(recorded, progress, pieces)), recorder
+
+
+def _numbered(path: Path, count: int) -> list[Path]:
+    """`path` itself, or of several x-1.wav, x-2.wav, ...; UsageError for a count out of range."""
+    if not 1 <= count <= MOST_CLIPS:
+        raise UsageError(f"count is {count}, expected 1 to {MOST_CLIPS}")
+    return [path] if count == 1 else [path.with_stem(f"{path.stem}-{clip}") for clip in range(1, count + 1)]
+
+
+def _prompt_notes(prompt: "Prompt") -> Iterator[str]:
+    if prompt.dropped:
+        read = prompt.tokens - 1
+        yield f"the prompt has {read + prompt.dropped} tokens, the model reads {read}: the rest is cut off"
+    if prompt.unknown:
+        yield f"tokens of the prompt that are unknown to the model: {prompt.unknown}"
+
+
+def _watched(events: "Iterator[Event]", progress: Progress, pieces: list[str]) -> "Iterator[Event]":
+    """Report which of the `pieces` comes next."""
+    progress(pieces[0], 0, len(pieces))
+    for done, event in enumerate(events, 1):
+        progress(pieces[done] if done < len(pieces) else "writing", done, len(pieces))
+        yield event
+
+
+def _wav_notes(wav: "WavReport") -> Iterator[str]:
+    if wav.clipped:
+        yield f"{wav.clipped} samples beyond full scale were clipped (peak {wav.peak:.2f}); --float keeps them"
+
+
+def _write_record(
+    path: Path,
+    generator: "Generator",
+    encoded: "Prompt",
+    clip: "Clip",
+    recorder: "Recorder",
+    wav: "WavReport",
+    float32: bool,
+    engine: str | None,
+    threads: int | None,
+) -> None:
+    from runtime_py.audio import replace_file
+    from runtime_py.golden import tensors_of
+    from runtime_py.record import dump_record, record_of
+
+    record = record_of(
+        generator.bundle,
+        clip.request,
+        recorder,
+        tensors_of(generator.spec, clip.request, encoded, recorder.events),
+        version=__version__,
+        open_seconds=generator.open_seconds,
+        engine=engine or "",
+        threads=threads,
+        wav=wav,
+        float32=float32,
+    )
+    replace_file(path, dump_record(record).encode())
+
+
+def _summary(record: dict[str, Any], clip: "Clip") -> str:
+    first = f"first audio after {clip.generation.first_audio:.2f} s"
+    return f"Wrote {record['out']}: {clip.seconds:.3f} s, peak {record['peak']:.2f}, {first}"
+
+
+def time_table(clip: "Clip") -> "Table":
+    from edge_export.report import table
+
+    numbers = ("load ms", "runs", "per run ms", "total ms")
+    made = table("time", "stage", *numbers, right=numbers)
+    for stage, time in clip.times.items():
+        per_run = sum(time.runs) / len(time.runs)
+        values = (f"{time.load * 1e3:.0f}", str(len(time.runs)), f"{per_run * 1e3:.1f}", f"{time.total * 1e3:.0f}")
+        made.add_row(stage, *values)
+    made.add_row("all", "", "", "", f"{sum(time.total for time in clip.times.values()) * 1e3:.0f}")
+    return made
+
+
+def run_record(
+    generator: "Generator", prompt: "Prompt", clip: "Clip", wav: "WavReport", engine: str | None
+) -> dict[str, Any]:
+    manifest, request = generator.bundle.manifest, clip.request
+    return {
+        "out": str(wav.path),
+        "engine": engine or manifest.backend,
+        "recipe": manifest.recipe.name,
+        "prompt": request.prompt,
+        "tokens": prompt.tokens,
+        "tokens_dropped": prompt.dropped,
+        "tokens_unknown": prompt.unknown,
+        "seconds": request.seconds,
+        "seed": request.seed,
+        "sigmas": generator.spec.sampler.schedule(request.steps).tolist(),
+        "sample_rate": clip.sample_rate,
+        "channels": wav.channels,
+        "samples": wav.samples,
+        "peak": wav.peak,
+        "clipped": wav.clipped,
+        "seconds_open": generator.open_seconds,
+        "seconds_first_audio": clip.generation.first_audio,
+        "times": {stage: {"load": time.load, "runs": list(time.runs)} for stage, time in clip.times.items()},
+    }

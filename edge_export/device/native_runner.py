@@ -1,0 +1,15 @@
+"""edge-run as the runner of a place: built here if need be."""
+
+from edge_export.device.build import RUNNER, TOOLCHAINS, build_runner
+from edge_export.device.place import Payload, PlaceKind
+from edge_export.device.runner import HERE, Runner
+from edge_export.progress import Progress
+
+
+def native_runner(kind: PlaceKind, progress: Progress) -> Runner:
+    """edge-run; where the device has another loader, started by its own."""
+    built = build_runner(kind.preset, progress)
+    loader = TOOLCHAINS[kind.preset].loader
+    start = (f"{HERE}/{loader}", "--library-path", HERE) if loader else ()
+    payload = Payload(name="runner-executorch", folder=built.folder, files=built.files)
+    return Runner(payload=payload, words=(*start, f"{HERE}/{RUNNER}"))
