@@ -13,12 +13,6 @@ namespace {
 constexpr int64_t kMaxElements = int64_t{1} << 31, kMaxPosition = 1 << 20;
 constexpr double kSigmaError = 1e-6;
 
-std::string joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
-  return text;
-}
-
 void require_shape(const std::vector<int64_t>& shape, const std::string& path) {
   int64_t elements = 1;
   for (const int64_t size : shape) require(size >= 1, path, "has a size below 1");

@@ -30,10 +30,9 @@ bool is_plain_name(const std::string& name) {
 }
 
 // ['a', 'b']: as runtime_py writes a list.
-std::string listed(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + quoted(word);
-  return "[" + text + "]";
+std::string listed(std::vector<std::string> words) {
+  for (std::string& word : words) word = quoted(word);
+  return "[" + joined(words) + "]";
 }
 
 // The keys of a table by role, those that are known in the order they run.

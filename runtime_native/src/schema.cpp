@@ -45,6 +45,12 @@ std::string quoted(const std::string& text) {
   return made + quote;
 }
 
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
 std::string brief(double number) {
   char text[32];
   std::snprintf(text, sizeof text, "%g", number);
