@@ -10,16 +10,18 @@ from typing import Protocol
 from edge_export.errors import BuildError
 from edge_export.submodules.submodule import Part, Port
 from quantization.recipe import Recipe
+from runtime_py.estimate import MemorySpec
 from runtime_py.manifest import GraphSpec, TensorSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """What a backend says of the program it wrote: its interface as compiled, and what became of the graph."""
+    """What a backend says of the program it wrote: its interface as compiled, what became of the graph, what it needs."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     graph: GraphSpec
+    memory: MemorySpec
 
 
 class Backend(Protocol):

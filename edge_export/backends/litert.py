@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from edge_export.backends.backend import Compiled, check_ports
 from edge_export.backends.litert_graph import graph_spec, layer_operators, layers_in, open_graph, weights_dtypes
+from edge_export.backends.memory_litert import program_memory
 from edge_export.errors import BuildError, BundleError, EdgeExportError, MissingDependency
 from edge_export.submodules.submodule import Named, Part
 from quantization.embedding import quantize_embeddings
@@ -78,7 +79,7 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
     del program
     with _told_in_one_line(part):
         interpreter = open_model(out)
-        compiled = _describe(interpreter, part)
+        compiled = _describe(interpreter, part, float16)
         _check_weights(interpreter, part, recipe, layers)
         _try(interpreter, part, least_db=QUANTIZED_DB if layers else FLOAT_DB)
     return compiled
@@ -162,13 +163,14 @@ def _quantize(program: bytes, recipe: list[Entry]) -> bytes:
     return made.quantized_model
 
 
-def _describe(interpreter: "Interpreter", part: Part) -> Compiled:
-    """Interface and graph as written; BuildError when the interface is not the part's."""
+def _describe(interpreter: "Interpreter", part: Part, float16: bool) -> Compiled:
+    """Interface, graph and memory as written; BuildError when the interface is not the part's."""
     inputs, outputs = interface(interpreter)
     return Compiled(
         inputs=check_ports(part.name, "inputs", part.inputs, list(inputs)),
         outputs=check_ports(part.name, "outputs", part.outputs, list(outputs)),
         graph=graph_spec(interpreter),
+        memory=program_memory(interpreter, float16=float16),
     )
 
 

@@ -69,10 +69,16 @@ class Lifetime:
         return self.first <= other.last and other.first <= self.last
 
 
-def graph_memory(arrays: Mapping[int, Array], operations: Sequence[Operation]) -> MemorySpec:
-    """Packed weights, each operation its own; the arena of one run, and the pointers kept between runs."""
-    weights = [op.weights for op in operations if op.weights is not None]
-    packed = sum(packed_bytes(arrays[each.array], each) for each in weights if not arrays[each.array].planned)
+def graph_memory(
+    arrays: Mapping[int, Array], operations: Sequence[Operation], *, shared_weights: bool = False
+) -> MemorySpec:
+    """Packed weights; the arena of one run, and the pointers kept between runs.
+
+    shared_weights: weights that several operations use are packed once, and not for each.
+    """
+    weights = [op.weights for op in operations if op.weights is not None and not arrays[op.weights.array].planned]
+    to_pack = {each.array: each for each in weights}.values() if shared_weights else weights
+    packed = sum(packed_bytes(arrays[each.array], each) for each in to_pack)
     arena = arena_bytes([*_tensors(arrays, operations), *_packed_in_the_run(arrays, operations)])
     pointers = POINTER_BYTES * sum(op.pointers for op in operations)
     return MemorySpec(packed_bytes=packed, working_bytes=arena + pointers)

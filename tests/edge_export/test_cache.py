@@ -22,6 +22,7 @@ from edge_export.errors import UsageError
 from edge_export.submodules import Port
 from quantization.recipe import Recipe, Rule
 from runtime_py.errors import OutputError
+from runtime_py.estimate import MemorySpec
 from runtime_py.manifest import GraphSpec, TensorSpec
 
 DIGEST, OTHER = "a1" * 32, "b2" * 32
@@ -33,6 +34,7 @@ COMPILED = Compiled(
     ),
     outputs=(TensorSpec(name="cross_k", position=0, dtype="float32", shape=(6, 65, 8)),),
     graph=GraphSpec(delegates=2, delegated=40, undelegated={"aten.embedding.default": 1}),
+    memory=MemorySpec(packed_bytes=1 << 20, working_bytes=4096),
 )
 PORT = Port(name="latent", dtype="float32", shape=(1, 64, 256))
 KEY = ProgramKey(

@@ -1,0 +1,194 @@
+"""What a generation takes of memory, measured in a process of its own, beside the estimate.
+
+    python -m tests.edge_export.measure_memory BUNDLE SECONDS [--keep] [--runner edge-run]
+
+The process is watched from outside, for it may hold Python's lock while a program runs.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import prod
+from pathlib import Path
+from select import select
+from tempfile import TemporaryDirectory
+from typing import IO
+
+import numpy as np
+
+from runtime_py.estimate import OVERHEAD, Estimate, MemorySpec, ProgramNeeds, bytes_of_audio, estimate
+from runtime_py.manifest import Manifest, ProgramSpec, load_manifest
+
+PROMPT = "warm arpeggios on house beats"
+READY, DONE = "ready", "done"
+PAUSE = 0.0002
+# Does all that a generation does; what it imports first is what a process has imported that opened nothing.
+WORKER = f"""
+import sys
+from pathlib import Path
+from runtime_py.bundle import Bundle
+from runtime_py.generate import Request, bundle_programs, collect, encode_prompt, generate, read_tokenizer
+from runtime_py.manifest import load_manifest
+folder, seconds, keep = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == "keep"
+manifest = load_manifest(folder)
+bundle = Bundle(folder=folder, manifest=manifest)
+load, kept = bundle_programs(bundle, threads=2), dict()
+def kept_program(stage):
+    if stage not in kept:
+        kept[stage] = load(stage)
+    return kept[stage]
+print({READY!r}, flush=True)
+sys.stdin.readline()
+request = Request(prompt={PROMPT!r}, seconds=seconds)
+prompt = encode_prompt(read_tokenizer(bundle), request, manifest)
+made = collect(generate(manifest, kept_program if keep else load, request, prompt))
+print({DONE!r}, flush=True)
+sys.stdin.readline()
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resident:
+    """A process's memory in bytes: pages of files, all else, and the most of both together so far."""
+
+    mapped: int
+    private: int
+    peak: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """How much a process grew: `total` to its peak, mapped and private at the largest that was seen."""
+
+    total: int
+    mapped: int
+    private: int
+
+
+def measured(bundle: Path, seconds: float, *, keep_loaded: bool = False) -> Growth:
+    """A generation in Python, less what the process held once its imports were made."""
+    command = [sys.executable, "-c", WORKER, str(bundle), str(seconds), "keep" if keep_loaded else "drop"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline().strip() == READY
+        Path(f"/proc/{process.pid}/clear_refs").write_text("5")  # forgets the peak of the imports
+        before = resident(process.pid)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        seen = list(_until_it_answers(process.pid, process.stdout))
+        assert process.stdout.readline().strip() == DONE
+        seen.append(resident(process.pid))
+        process.stdin.write("\n")
+    return _growth(before, seen)
+
+
+def measured_native(runner: Path, bundle: Path, seconds: float, out: Path) -> Growth:
+    """A generation of edge-run, less what it held when it found no bundle."""
+    rest = ["--prompt", PROMPT, "--seconds", str(seconds), "--threads", "2", "--out", str(out)]
+    # It ends within a millisecond or two: of many runs some are seen whole.
+    empty = chain.from_iterable(_watch([str(runner), "--bundle", str(out.parent), *rest]) for _ in range(30))
+    return _growth(max(empty, key=lambda each: each.peak), _watch([str(runner), "--bundle", str(bundle), *rest]))
+
+
+def estimated(bundle: Path, seconds: float, *, runtime: str = "python", keep_loaded: bool = False) -> Estimate:
+    """What is told before, of the memory that is found in the program files anew."""
+    manifest = load_manifest(bundle)
+    return estimate(
+        [_needs(bundle, manifest, program) for program in manifest.programs],
+        latent_bytes=prod(manifest.latent.shape) * 4,
+        audio_bytes=bytes_of_audio(seconds, manifest.audio.sample_rate, manifest.audio.channels),
+        overhead=OVERHEAD[runtime, manifest.backend],
+        keep_loaded=keep_loaded,
+    )
+
+
+def memory_of(program: Path, *, float16: bool = False) -> MemorySpec:
+    """What a compile says of the program that it wrote, found in the file."""
+    if program.suffix == ".tflite":
+        from edge_export.backends.memory_litert import program_memory
+        from runtime_py.engines.litert import open_model
+
+        return program_memory(open_model(program), float16=float16)
+    from executorch.exir._serialize._program import deserialize_pte_binary
+
+    from edge_export.backends.memory_executorch import delegate_memory
+
+    file = deserialize_pte_binary(program.read_bytes()).program
+    (plan,) = file.execution_plan
+    data = [bytes(file.backend_delegate_data[delegate.processed.index].data) for delegate in plan.delegates]
+    delegates = [delegate_memory(payload) for payload in data]
+    return MemorySpec(
+        packed_bytes=sum(each.packed_bytes for each in delegates),
+        working_bytes=sum(plan.non_const_buffer_sizes) + sum(each.working_bytes for each in delegates),
+    )
+
+
+def resident(pid: int) -> Resident:
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    size = {name: int(fields[name].split()[0]) * 1024 for name in ("RssFile", "RssShmem", "RssAnon", "VmHWM")}
+    return Resident(mapped=size["RssFile"] + size["RssShmem"], private=size["RssAnon"], peak=size["VmHWM"])
+
+
+def _needs(bundle: Path, manifest: Manifest, program: ProgramSpec) -> ProgramNeeds:
+    float16 = program.name in manifest.recipe.float16
+    sizes = (prod(tensor.shape) * np.dtype(tensor.dtype).itemsize for tensor in program.outputs)
+    return ProgramNeeds(
+        file_bytes=program.bytes,
+        memory=memory_of(bundle / program.file, float16=float16),
+        output_bytes=sum(sizes),
+        packed_mapped=manifest.backend == "litert" and not float16,
+    )
+
+
+def _until_it_answers(pid: int, answers: IO[str]) -> Iterator[Resident]:
+    while not select([answers], [], [], PAUSE)[0]:
+        yield resident(pid)
+
+
+def _watch(command: Sequence[str]) -> list[Resident]:
+    seen = []
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            try:
+                seen.append(resident(process.pid))
+            except (KeyError, ProcessLookupError, FileNotFoundError):  # it is just ending
+                break
+            time.sleep(PAUSE)
+    return seen
+
+
+def _growth(before: Resident, seen: Sequence[Resident]) -> Growth:
+    largest = max(seen, key=lambda each: each.mapped + each.private)
+    return Growth(
+        total=max(each.peak for each in seen) - before.mapped - before.private,
+        mapped=largest.mapped - before.mapped,
+        private=largest.private - before.private,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--runner", type=Path)
+    chosen = parser.parse_args()
+    runtime = "native" if chosen.runner else "python"
+    told = estimated(chosen.bundle, chosen.seconds, runtime=runtime, keep_loaded=chosen.keep)
+    if chosen.runner:
+        with TemporaryDirectory() as folder:
+            found = measured_native(chosen.runner, chosen.bundle, chosen.seconds, Path(folder) / "x.wav")
+    else:
+        found = measured(chosen.bundle, chosen.seconds, keep_loaded=chosen.keep)
+    rows = ((told.total_bytes, found.total), (told.mapped_bytes, found.mapped), (told.private_bytes, found.private))
+    numbers = chain.from_iterable((tell / 1e6, find / 1e6, 100 * (tell / find - 1)) for tell, find in rows)
+    row = "{:6.1f} of {:6.1f} ({:+4.0f} %)"
+    print(chosen.bundle.name, " | ".join([row] * 3).format(*numbers))
+
+
+if __name__ == "__main__":
+    main()
