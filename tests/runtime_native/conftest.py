@@ -63,7 +63,11 @@ def build(folder: Path, preset: str, target: str, sdk: str) -> Path:
 def executorch_sdk() -> str:
     """The folder that holds the executorch package; empty where it is not installed."""
     spec = importlib.util.find_spec("executorch")
-    return str(Path(next(iter(spec.submodule_search_locations))).parent) if spec and spec.submodule_search_locations else ""
+    return (
+        str(Path(next(iter(spec.submodule_search_locations))).parent)
+        if spec and spec.submodule_search_locations
+        else ""
+    )
 
 
 @pytest.fixture(scope="session")
