@@ -16,7 +16,7 @@ from runtime_py.manifest import GraphSpec, TensorSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """What a backend says of the program it wrote: its interface as compiled, what became of the graph, what it needs."""
+    """What a backend says of the program it wrote: interface, what became of the graph, and memory that it needs."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
