@@ -322,7 +322,8 @@ with log.open("a") as file:
 count = len(log.read_text().splitlines())
 total = 10.0 * count + (1 if job["reference"] else 0)
 stage = {"load": 0.1, "runs": [0.5], "repeats": [0.4]}
-run = {"stages": {"dit": stage}, "audio_seconds": 7.0, "seconds_open": 0.0, "seconds_total": total, "seconds_first_audio": total,
+run = {"stages": {"dit": stage}, "audio_seconds": 7.0, "seconds_open": 0.0,
+       "seconds_total": total, "seconds_first_audio": total,
        "baseline_rss_mb": 1.0, "peak_rss_mb": 2.0}
 print(json.dumps({"run": None if job["rehearse"] else run}))
 """
