@@ -645,9 +645,9 @@ def test_sensitivity_shows_the_worst_layer_first(edge_export, oracle):
     result = edge_export("sensitivity", oracle, *FIRST, "--json")
     assert result.code == 0
     record = json.loads(result.out)
-    heard = [layer["snr_db"] for layer in record["layers"]]
-    assert len(heard) > 3
-    assert heard == sorted(heard)
+    errors = [layer["snr_db"] for layer in record["layers"]]
+    assert len(errors) > 3
+    assert errors == sorted(errors)
     assert math.fsum(layer["share"] for layer in record["layers"]) == pytest.approx(1)
     assert record["predicted_snr_db"].keys() == {"decoder"}
     assert "keep_in_float" not in record
@@ -655,7 +655,7 @@ def test_sensitivity_shows_the_worst_layer_first(edge_export, oracle):
     needed = record["predicted_snr_db"]["decoder"] + 3
     kept = json.loads(edge_export("sensitivity", oracle, *FIRST, "--need", needed, "--json").out)["keep_in_float"]
     assert kept == [layer["name"] for layer in record["layers"][: len(kept)]]
-    assert 0 < len(kept) < len(heard)
+    assert 0 < len(kept) < len(errors)
 
 
 def test_sensitivity_of_a_bundle_finds_its_checkpoint_and_says_what_is_needed(edge_export, bundle):

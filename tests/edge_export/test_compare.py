@@ -238,10 +238,10 @@ def test_the_command_shows_a_table_or_json(edge_export, files):
     assert shown.code == 0
     assert "Against the fp32 reference, on equal inputs" in shown.out
     assert "Passed: every stage holds what it has to" in shown.out
-    told = json.loads(edge_export("compare", record, bundle, "--json", "--against", "bundle").out)
-    assert (told["passed"], told["against"], told["recipe"]) == (True, "bundle", "int8-dynamic")
-    assert told["first_differing_step"] is None
-    assert [stage["stage"] for stage in told["stages"]] == ["conditioner", "dit", "dit", "dit", "decoder"]
+    shown = json.loads(edge_export("compare", record, bundle, "--json", "--against", "bundle").out)
+    assert (shown["passed"], shown["against"], shown["recipe"]) == (True, "bundle", "int8-dynamic")
+    assert shown["first_differing_step"] is None
+    assert [stage["stage"] for stage in shown["stages"]] == ["conditioner", "dit", "dit", "dit", "decoder"]
 
 
 def test_the_command_fails_with_its_own_code(edge_export, files, healthy, tmp_path):
@@ -262,9 +262,9 @@ def test_many_records_are_one_table_with_the_furthest_off_first(edge_export, fil
     made = edge_export("compare", "--matrix", "--json", good, int8, off, folder, int8_folder)
     assert made.code == 5
     assert "1 of 3 records" in made.error
-    told = json.loads(made.out)
-    assert [Path(each["record"]).name for each in told["records"]] == ["off.json", "int8-dynamic.json", "fp32.json"]
-    assert [each["passed"] for each in told["records"]] == [False, True, True]
+    shown = json.loads(made.out)
+    assert [Path(each["record"]).name for each in shown["records"]] == ["off.json", "int8-dynamic.json", "fp32.json"]
+    assert [each["passed"] for each in shown["records"]] == [False, True, True]
 
 
 @pytest.mark.parametrize(
