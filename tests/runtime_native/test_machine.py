@@ -21,7 +21,9 @@ processor\t: 2
 Features\t: fp asimd asimddp i8mm sha2
 Hardware\t: Some board
 """
-X86_INFO = "processor : 0\nmodel name : A\nflags : fpu sse avx2\n\nprocessor : 1\nflags : sse fpu\n\nprocessor : 2\nflags :\n"
+X86_INFO = (
+    "processor : 0\nmodel name : A\nflags : fpu sse avx2\n\nprocessor : 1\nflags : sse fpu\n\nprocessor : 2\nflags :\n"
+)
 INFOS = {
     ARM_INFO: ["fp", "asimd", "sha2", "asimddp"],
     X86_INFO: ["fpu", "sse"],
@@ -51,13 +53,11 @@ SYSTEMS = {
     "no group": (MEMINFO, 8 * GB),
     "nothing said": ({"proc/meminfo": "MemTotal: 16777216 kB"}, "unsaid"),
     "no limit": (
-        MEMINFO
-        | {"proc/self/cgroup": "0::/a", f"{V2}/a/memory.max": "max", f"{V2}/a/memory.current": 7 * GB},
+        MEMINFO | {"proc/self/cgroup": "0::/a", f"{V2}/a/memory.max": "max", f"{V2}/a/memory.current": 7 * GB},
         8 * GB,
     ),
     "a limit": (
-        MEMINFO
-        | {"proc/self/cgroup": "0::/a/b", f"{V2}/a/b/memory.max": 4 * GB, f"{V2}/a/b/memory.current": 3 * GB},
+        MEMINFO | {"proc/self/cgroup": "0::/a/b", f"{V2}/a/b/memory.max": 4 * GB, f"{V2}/a/b/memory.current": 3 * GB},
         GB,
     ),
     "pages that can go": (

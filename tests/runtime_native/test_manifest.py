@@ -79,7 +79,14 @@ def test_programs_of_unlike_roles_are_refused(answers):
     assert place(pythons_error(text)) == "programs"
 
 
-PROMPTS = ["", " ", "\t\r\n\v\f", "\x1c\x1d\x1e\x1f", "\x85\xa0\u1680\u2000\u200a\u2028\u2029\u202f\u205f\u3000", "x" * 100_001]
+PROMPTS = [
+    "",
+    " ",
+    "\t\r\n\v\f",
+    "\x1c\x1d\x1e\x1f",
+    "\x85\xa0\u1680\u2000\u200a\u2028\u2029\u202f\u205f\u3000",
+    "x" * 100_001,
+]
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
