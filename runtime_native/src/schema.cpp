@@ -31,7 +31,7 @@ void require(bool condition, const std::string& path, const std::string& problem
   if (!condition) throw SchemaError(path, problem);
 }
 
-std::string quoted(const std::string& text) {
+std::string in_quotes(const std::string& text) {
   const bool apostrophe = text.find('\'') != std::string::npos && text.find('"') == std::string::npos;
   const char quote = apostrophe ? '"' : '\'';
   std::string made(1, quote);

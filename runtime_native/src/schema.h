@@ -28,7 +28,7 @@ struct SchemaError : std::runtime_error {
 void require(bool condition, const std::string& path, const std::string& problem);
 
 // 'text', as messages quote it: in one line, whatever is in it.
-std::string quoted(const std::string& text);
+std::string in_quotes(const std::string& text);
 
 // a, b: as messages list words.
 std::string joined(const std::vector<std::string>& words);
