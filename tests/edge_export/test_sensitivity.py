@@ -31,14 +31,14 @@ from edge_export.submodules import SUBMODULES, Part, Port, rewrite
 from quantization.layers import layers_of
 from quantization.recipe import Recipe, Rule
 from runtime_py.metrics import snr_db
-from runtime_py.sampler import sigmas
+from runtime_py.sampler import SAMPLERS
 from tests.edge_export.networks import CONFIG, noise, randomized
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SMALL = SimpleNamespace(
     config=CONFIG,
     conditioner=lambda: randomized(Conditioner(CONFIG.conditioner)),
-    dit=lambda: randomized(Dit(CONFIG.dit)),
+    dit=lambda only=None: randomized(Dit(CONFIG.dit)),
     decoder=lambda: randomized(Decoder(CONFIG.decoder)),
 )
 each = pytest.mark.parametrize("name", list(SUBMODULES))
@@ -332,9 +332,9 @@ def test_inputs_are_what_the_reference_sees(checkpoint, name):
     assert all(inputs[port.name].dtype == port.torch_dtype for port in part.inputs)
     assert all(tensor.float().std() > 0 for tensor in inputs.values() if tensor.numel() > 1)
     if name == "dit":
-        assert inputs["sigma"] == pytest.approx(sigmas(8)[4])
+        assert inputs["sigma"] == pytest.approx(SAMPLERS["pingpong"].sigmas(8)[4])
     if name == "decoder":
-        clean, length = ReferenceInputs(checkpoint).last_step.clean, part.inputs[0].shape[-1]
+        clean, length = ReferenceInputs(checkpoint).last_step["clean"], part.inputs[0].shape[-1]
         starts = [start for start in range(clean.shape[-1]) if start + length <= clean.shape[-1]]
         assert any(np.array_equal(inputs["latent"], clean[..., start : start + length]) for start in starts)
 
