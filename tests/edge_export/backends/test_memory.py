@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -103,7 +104,8 @@ class Small(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         x = self.linear(x)
-        return (self.conv((x.sin() @ x.transpose(1, 2) @ x).transpose(1, 2)),)
+        products = torch.bmm(torch.bmm(x.sin(), x.transpose(1, 2)), x)
+        return (self.conv(products.transpose(1, 2)),)
 
 
 def small() -> Part:
