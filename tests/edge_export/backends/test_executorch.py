@@ -255,7 +255,7 @@ DELEGATES = {"conditioner": 2, "dit": 1, "decoder": 1}
 
 @pytest.mark.parametrize("stage", list(SUBMODULES))
 def test_all_that_a_program_of_the_oracle_computes_is_delegated(built, stage):
-    graph = open_bundle(built("executorch", "int8-dynamic")).manifest.program(stage).graph
+    graph = open_bundle(built("executorch", "int8-dynamic")).manifest.programs[stage].graph
     assert graph.delegates == DELEGATES[stage]
     assert graph.delegated > 100
     assert graph.undelegated.items() <= OUTSIDE[stage].items()

@@ -171,7 +171,7 @@ def test_every_kind_of_network_compiles_to_itself_and_into_delegates(tmp_path, s
 @pytest.mark.parametrize("stage", list(SUBMODULES))
 def test_delegated_and_undelegated_are_all_the_operations_there_are(built, stage):
     bundle = open_bundle(built("litert", "int8-dynamic"))
-    program = bundle.manifest.program(stage)
+    program = bundle.manifest.programs[stage]
     path = bundle.path(program)
     in_file = ops_in(open_graph(path.read_bytes()))
     graph = graph_spec(open_model(path))
@@ -187,7 +187,7 @@ def test_the_linears_of_the_oracles_dit_are_int8_and_nothing_else_is(built, orac
     assert isinstance(part.module, Named)
     network = part.module.module
     fp32, int8 = (
-        bundle.path(bundle.manifest.program("dit"))
+        bundle.path(bundle.manifest.programs["dit"])
         for bundle in (open_bundle(built("litert", recipe)) for recipe in ("fp32", "int8-dynamic"))
     )
     layers = layers_in(open_graph(fp32.read_bytes()), litert.NamedOutputs(part), network)
