@@ -11,8 +11,9 @@ from math import prod
 import numpy as np
 
 from runtime_py.audio import samples_in
+from runtime_py.errors import GenerationError
 from runtime_py.generation_spec import Interface
-from runtime_py.machine import MEGA
+from runtime_py.machine import MEGA, memory_available
 from runtime_py.manifest import Manifest, MemorySpec
 from runtime_py.request import Request
 
@@ -124,3 +125,17 @@ def while_run(program: ProgramNeeds) -> Estimate:
     if program.packed_mapped:
         return Estimate(mapped_bytes=unpacked + packed, private_bytes=working)
     return Estimate(mapped_bytes=unpacked, private_bytes=packed + working)
+
+
+def refuse_little_memory(needed: Estimate) -> None:
+    """Refuse in one line where the system, or the container, says that less is free.
+
+    Raises:
+        GenerationError: less memory is free than `needed`.
+    """
+    available = memory_available()
+    if available is not None and available < needed.total_bytes:
+        raise GenerationError(
+            f"this needs {needed.total_bytes / MEGA:.0f} MB of memory, {available / MEGA:.0f} MB are free; close other "
+            "programs, ask for fewer seconds, or go on all the same with --force"
+        )

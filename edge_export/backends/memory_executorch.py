@@ -20,36 +20,13 @@ from runtime_py.manifest import MemorySpec
 NO_TENSOR = 2**32 - 1
 ELEMENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int32": 4, "qint32": 4, "qcint32": 4, "pfp32": 4}  # others: 1
 OUTSIDE = 1 | 2  # a tensor's flags: an input or an output of the delegate
-ELEMENTWISE = frozenset(
-    [
-        "Abs",
-        "Add",
-        "Ceiling",
-        "Clamp",
-        "Cos",
-        "Div",
-        "ELU",
-        "Exp",
-        "Floor",
-        "Gelu",
-        "Hardswish",
-        "LeakyReLU",
-        "Log",
-        "Maximum",
-        "Minimum",
-        "Multiply",
-        "Negate",
-        "ReciprocalSquareRoot",
-        "Sigmoid",
-        "Sin",
-        "Softmax",
-        "Square",
-        "SquareRoot",
-        "StaticReshape",
-        "Subtract",
-        "Tanh",
-    ]
-)
+# fmt: off
+ELEMENTWISE = frozenset({
+    "Abs", "Add", "Ceiling", "Clamp", "Cos", "Div", "ELU", "Exp", "Floor", "Gelu", "Hardswish", "LeakyReLU", "Log",
+    "Maximum", "Minimum", "Multiply", "Negate", "ReciprocalSquareRoot", "Sigmoid", "Sin", "Softmax", "Square",
+    "SquareRoot", "StaticReshape", "Subtract", "Tanh",
+})
+# fmt: on
 TRANSPOSED_CONVOLUTION = "ConvTranspose2d"
 CONVOLUTIONS = frozenset({"Conv2d", "DepthwiseConv2d", TRANSPOSED_CONVOLUTION})
 SIDES = ("height", "width")

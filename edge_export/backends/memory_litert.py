@@ -16,30 +16,12 @@ if TYPE_CHECKING:
 
 PRODUCT, TRANSPOSED_CONVOLUTION, LINEAR = "BATCH_MATMUL", "TRANSPOSE_CONV", "FULLY_CONNECTED"
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", TRANSPOSED_CONVOLUTION)
-ELEMENTWISE = frozenset(
-    [
-        "ABS",
-        "ADD",
-        "COS",
-        "DIV",
-        "EXP",
-        "GELU",
-        "LOGISTIC",
-        "MAXIMUM",
-        "MINIMUM",
-        "MUL",
-        "NEG",
-        "RESHAPE",
-        "RSQRT",
-        "SIN",
-        "SOFTMAX",
-        "SQRT",
-        "SQUARE",
-        "SQUARED_DIFFERENCE",
-        "SUB",
-        "TANH",
-    ]
-)
+# fmt: off
+ELEMENTWISE = frozenset({
+    "ABS", "ADD", "COS", "DIV", "EXP", "GELU", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL", "NEG", "RESHAPE", "RSQRT",
+    "SIN", "SOFTMAX", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SUB", "TANH",
+})
+# fmt: on
 
 
 def program_memory(interpreter: "Interpreter", float16: bool) -> MemorySpec:

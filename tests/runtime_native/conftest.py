@@ -65,8 +65,11 @@ def build(folder: Path, preset: str, target: str, sdk: str) -> Path:
 def executorch_sdk() -> str:
     """The folder that holds the executorch package; empty where it is not installed."""
     spec = importlib.util.find_spec("executorch")
-    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
-    return str(Path(folders[0]).parent) if folders else ""
+    return (
+        str(Path(next(iter(spec.submodule_search_locations))).parent)
+        if spec and spec.submodule_search_locations
+        else ""
+    )
 
 
 @pytest.fixture(scope="session")
