@@ -31,7 +31,7 @@ void require(bool condition, const std::string& path, const std::string& problem
   if (!condition) throw SchemaError(path, problem);
 }
 
-std::string quoted(const std::string& text) {
+std::string in_quotes(const std::string& text) {
   const bool apostrophe = text.find('\'') != std::string::npos && text.find('"') == std::string::npos;
   const char quote = apostrophe ? '"' : '\'';
   std::string made(1, quote);
@@ -43,6 +43,12 @@ std::string quoted(const std::string& text) {
     made += control ? std::string(code) : std::string(1, byte);
   }
   return made + quote;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
 }
 
 std::string brief(double number) {

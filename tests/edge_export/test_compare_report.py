@@ -16,8 +16,8 @@ from edge_export.compare.report import report_html, write_report
 from edge_export.errors import MissingDependency, OutputError
 from edge_export.page import require_page
 from runtime_py.bundle import open_bundle
-from runtime_py.generate import Request, bundle_programs, encode_prompt, generate, read_tokenizer
-from runtime_py.record import record_of, tensors_of
+from runtime_py.request import Request
+from tests.edge_export.test_compare import recorded
 
 EVIL = 'rain <script>document.title="owned"</script> & "wind"'
 PHONE, DESK = 390, 1280
@@ -27,11 +27,9 @@ PHONE, DESK = 390, 1280
 def compared(built) -> Comparison:
     bundle = open_bundle(built("executorch", "fp32"))
     request = Request(prompt=EVIL, seconds=0.5, seed=1, steps=3)
-    prompt = encode_prompt(read_tokenizer(bundle), request, bundle.manifest)
-    events = list(generate(bundle.manifest, bundle_programs(bundle), request, prompt))
-    tensors = tensors_of(bundle.manifest, request, prompt, events)
-    record = record_of(bundle, request, events, tensors, version="0", label="qemu:" + "very-long-name" * 8)
-    return compare(record, bundle, "bundle")
+    record = recorded(bundle.folder, request=request)
+    run = dataclasses.replace(record.run, label="qemu:" + "very-long-name" * 8)
+    return compare(dataclasses.replace(record, run=run), bundle, "bundle")
 
 
 def off(comparison: Comparison, **tensors: np.ndarray) -> Comparison:

@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -21,6 +22,7 @@ from tests.runtime_py.test_manifest import MANIFEST
 CONTENT = b"0123456789"
 WHOLE = len(CONTENT) * len(MANIFEST.files)
 MOST_BUNDLES = 50
+Spec = TypeVar("Spec", bound=FileSpec)
 UNSURE_SECONDS = 2.1
 """A file younger than 2 s is hashed again whatever a receipt says."""
 
@@ -30,7 +32,7 @@ def write_bundle(folder: Path) -> Path:
     folder.mkdir()
     sha256 = hashlib.sha256(CONTENT).hexdigest()
 
-    def of_disk(spec: FileSpec) -> FileSpec:
+    def of_disk(spec: Spec) -> Spec:
         (folder / spec.file).write_bytes(CONTENT)
         return dataclasses.replace(spec, sha256=sha256, bytes=len(CONTENT))
 
