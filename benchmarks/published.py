@@ -111,14 +111,14 @@ def verify(bundle: Path) -> Record:
     finished = subprocess.run(verifying, cwd=ROOT, stdout=subprocess.PIPE, check=False)
     record: Record = json.loads(finished.stdout)
     programs = load_manifest(bundle).programs
-    record["undelegated"] = {program.name: program.graph.undelegated for program in programs}
-    record["delegates"] = {program.name: program.graph.delegates for program in programs}
+    record["undelegated"] = {role: program.graph.undelegated for role, program in programs.items()}
+    record["delegates"] = {role: program.graph.delegates for role, program in programs.items()}
     return record
 
 
 def compare_speed(bundle: Path, against: str, seconds: float | None, runs: int, checkpoint: Path | None) -> Record:
     """Seconds of None are the whole clip's."""
-    seconds = load_manifest(bundle).seconds_limit if seconds is None else seconds
+    seconds = load_manifest(bundle).generation.seconds_limit if seconds is None else seconds
     request = BenchRequest(
         bundle=bundle, against=against, seconds=seconds, threads=THREADS, runs=runs, checkpoint=checkpoint
     )

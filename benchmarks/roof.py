@@ -21,15 +21,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edge_export.backends import backend_for
 from edge_export.bench.worker import noise
-from edge_export.bundle import program_spec
 from edge_export.checkpoint import open_checkpoint
 from edge_export.submodules import SUBMODULES, Part, Port
 from edge_export.submodules.submodule import Named
 from quantization.recipes import recipe_for
 from runtime_py.bundle import open_bundle
-from runtime_py.engine import Program, engine_for
-from runtime_py.generate import bundle_programs
-from runtime_py.manifest import ProgramSpec
+from runtime_py.engine import Program, bundle_programs, engine_for
+from runtime_py.generation_spec import Interface
 
 SHAPES = ((256, 1024, 4096), (1024, 1024, 1024), (1024, 2048, 2048))  # rows, inputs, outputs
 STAGES = ("dit", "decoder")
@@ -56,8 +54,8 @@ def measure(bundle: Path, checkpoint: Path, threads: int, rounds: int) -> dict:
             f"linear {shape}": (bare_linear(backend, shape, Path(scratch), threads), 2 * float(np.prod(shape)))
             for shape in SHAPES
         }
-        specs = {stage: opened.manifest.program(stage) for stage in STAGES}
-        todo |= {stage: (runner(open_program(stage), specs[stage]), operations[stage]) for stage in STAGES}
+        interfaces = opened.manifest.generation.programs
+        todo |= {stage: (runner(open_program(stage), interfaces[stage]), operations[stage]) for stage in STAGES}
         seen: dict[str, list[float]] = {name: [] for name in todo}
         for run, _ in todo.values():
             run()
@@ -103,12 +101,13 @@ def bare_linear(backend: str, shape: tuple[int, int, int], folder: Path, threads
     )
     compiler = backend_for(backend)
     path = folder / f"{rows}-{inputs}-{outputs}{compiler.SUFFIX}"
-    spec = program_spec("linear", path, compiler.compile(part, recipe_for("int8-dynamic"), path))
-    return runner(engine_for(backend).load(path, spec, threads=threads), spec)
+    compiled = compiler.compile(part, recipe_for("int8-dynamic"), path)
+    interface = Interface(inputs=compiled.inputs, outputs=compiled.outputs)
+    return runner(engine_for(backend).load(path, part.name, interface, threads=threads), interface)
 
 
-def runner(program: Program, spec: ProgramSpec) -> Callable[[], object]:
-    inputs = noise({tensor.name: (np.dtype(tensor.dtype), tensor.shape) for tensor in spec.inputs})
+def runner(program: Program, interface: Interface) -> Callable[[], object]:
+    inputs = noise({tensor.name: (np.dtype(tensor.dtype), tensor.shape) for tensor in interface.inputs})
     return lambda: program.run(inputs)
 
 

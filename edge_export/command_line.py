@@ -54,14 +54,14 @@ def _fail(program: str, message: str, code: int) -> None:
 
 def _refuse_usage(program: str, error: typer.TyperException) -> None:
     """What the parser has to say of the arguments, in one line; nothing when it has shown the help already."""
-    said = error.format_message().strip()
-    if not said:
+    message = error.format_message().strip()
+    if not message:
         sys.exit(error.exit_code)
     context: typer.Context | None = getattr(error, "ctx", None)
     command = context.command_path if context else program
-    _fail(program, f"{said[0].lower()}{said[1:].rstrip('.')}; try '{command} --help'", error.exit_code)
+    _fail(program, f"{message[0].lower()}{message[1:].rstrip('.')}; try '{command} --help'", error.exit_code)
 
 
 def _terminate(_signal: int, _frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: asked again, it still cleans up
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: at a second signal it still cleans up
     sys.exit(TERMINATED)  # unwinds, so that temporary folders go

@@ -23,14 +23,26 @@ def table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
 
 
 def program_table(manifest: Manifest) -> Table:
-    made = table("programs", "program", "file", "MB", "delegates", "delegated", "outside", right=("MB",))
+    made = table(
+        "programs",
+        "program",
+        "file",
+        "MB",
+        "packed MB",
+        "working MB",
+        "delegates",
+        "delegated",
+        "outside",
+        right=("MB", "packed MB", "working MB"),
+    )
     for role, program in manifest.programs.items():
         graph = program.graph
         outside = sum(graph.undelegated.values())
         total = graph.delegated + outside
         share = f"{graph.delegated} of {total} ops ({graph.delegated / total:.0%})" if total else "none"
         names = ", ".join(f"{count} {name}" for name, count in graph.undelegated.items()) or "nothing"
-        made.add_row(role, program.file, f"{program.bytes / MEGA:.1f}", str(graph.delegates), share, names)
+        sizes = (program.bytes, program.memory.packed_bytes, program.memory.working_bytes)
+        made.add_row(role, program.file, *(f"{size / MEGA:.1f}" for size in sizes), str(graph.delegates), share, names)
     return made
 
 

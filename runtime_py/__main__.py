@@ -17,6 +17,7 @@ from runtime_py import __version__
 from runtime_py.audio import WavReport, replace_file, write_wav
 from runtime_py.engine import Tensors, bundle_programs
 from runtime_py.errors import DeviceError, EdgeExportError, MissingDependency, OutputError, UsageError
+from runtime_py.estimate import refuse_little_memory
 from runtime_py.generator import Generator, load
 from runtime_py.golden import read_golden, tensors_of
 from runtime_py.loop import Event, collect, pieces
@@ -82,6 +83,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     add("--dump", metavar="DIR", type=Path, help="also write every tensor as .npy")
     add("--golden", action="store_true", help="replay the golden vectors: every stage gets the reference's inputs")
     add("--check", action="store_true", help="hash every file of the bundle again, whatever is known of it")
+    add("--force", action="store_true", help="play even where less memory is free than it takes")
     add("--label", metavar="TEXT", default="", help="what to call this device in the record")
     options = parser.parse_args(words)
     _check(options)
@@ -110,7 +112,9 @@ def _check(options: argparse.Namespace) -> None:
 
 def play(options: argparse.Namespace) -> None:
     """Play, write what was asked for, and say what was made."""
-    generator = load(options.bundle, threads=options.threads, keep_loaded=False, check=options.check)
+    generator = load(
+        options.bundle, threads=options.threads, keep_loaded=False, check=options.check, force=options.force
+    )
     manifest, sample_rate = generator.bundle.manifest, generator.spec.audio.sample_rate
     require_cpu(manifest.target)
     request = manifest.golden.request if options.golden else _request(options, generator)
@@ -176,6 +180,8 @@ def _replayed(generator: Generator, request: Request, recorder: Recorder, option
     spec, bundle = generator.spec, generator.bundle
     golden, samples = read_golden(bundle), spec.latent.samples
     whole = replace(request, seconds=samples / spec.audio.sample_rate)
+    if not options.force:
+        refuse_little_memory(generator.estimate(whole))
     events = replay(spec, bundle_programs(bundle, threads=options.threads), golden, samples=samples)
     for _ in _reported(recorder.watch(events), len(pieces(spec, whole))):
         pass

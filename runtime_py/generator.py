@@ -22,6 +22,7 @@ from runtime_py.audio import WavReport, write_wav
 from runtime_py.bundle import Bundle, open_bundle, read_tokenizer
 from runtime_py.engine import OpenProgram, Program, Tensors, bundle_programs
 from runtime_py.errors import GenerationError, UsageError
+from runtime_py.estimate import Estimate, estimate_request, refuse_little_memory
 from runtime_py.generation_spec import GenerationSpec
 from runtime_py.loop import Event, Generation, StageTime, collect, encode_prompt, generate, pieces
 from runtime_py.request import Request, check_request, default_seconds
@@ -74,13 +75,15 @@ class Generator:
         keep_loaded: bool = True,
         window: int | None = None,
         open_seconds: float = 0.0,
+        force: bool = False,
     ) -> None:
         """`open_program` gives the programs: the bundle's own, or others of the same interfaces.
 
         window: latents to decode at a time, where the programs' decoder takes others than the bundle's.
+        force: play even where the system says that there is less memory than that takes.
         """
         self.bundle, self.open_seconds = bundle, open_seconds
-        self._window, self._keep_loaded = window, keep_loaded
+        self._window, self._keep_loaded, self._force = window, keep_loaded, force
         self._tokenizer = read_tokenizer(bundle)
         self._programs: OpenProgram | None = open_program
         self._loaded: dict[str, Program] = {}
@@ -113,6 +116,10 @@ class Generator:
         conditioned = self._conditioning(request) is not None
         return pieces(self.spec, request, window=self._window, conditioned=conditioned)
 
+    def estimate(self, request: Request) -> Estimate:
+        """What `request` will take of memory with the bundle's own programs: growth over a process with none open."""
+        return estimate_request(self.bundle.manifest, request, keep_loaded=self._keep_loaded)
+
     def events(self, request: Request) -> Iterator[Event]:
         """Play `request`: an event after each piece of work. Those of the decoder hold "audio", the next samples.
 
@@ -121,10 +128,12 @@ class Generator:
 
         Raises:
             UsageError: a request out of range.
-            GenerationError: a program failed or returned NaN, or this generator was closed.
+            GenerationError: a program failed or returned NaN, memory is short, or this generator was closed.
         """
         prompt = self.encode(request)
         self._opened()
+        if not self._force and not self._loaded and self._window is None:
+            refuse_little_memory(self.estimate(request))
         kept = self._conditioning(request)
         events = generate(self.spec, self._open, request, prompt, conditioning=kept, window=self._window)
         return self._remembering(request, events)
@@ -226,10 +235,12 @@ def load(
     threads: int | None = None,
     keep_loaded: bool = True,
     check: bool = False,
+    force: bool = False,
 ) -> Generator:
     """Open the bundle in `folder` and import its engine; programs are loaded when they are first needed.
 
     threads: of the CPU, by default all that the engine finds. check: hash every file again, whatever is known of it.
+    force: play even where the system says that there is less memory than that takes.
 
     Raises:
         BundleError: no bundle, or one that is damaged or of another version.
@@ -238,4 +249,5 @@ def load(
     begun = time.perf_counter()
     bundle = open_bundle(folder, check=check)
     programs = bundle_programs(bundle, threads=threads)
-    return Generator(bundle, programs, keep_loaded=keep_loaded, open_seconds=time.perf_counter() - begun)
+    opened = time.perf_counter() - begun
+    return Generator(bundle, programs, keep_loaded=keep_loaded, open_seconds=opened, force=force)

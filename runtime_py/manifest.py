@@ -68,7 +68,11 @@ class GraphSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class MemorySpec:
-    """What a program needs beside its file, in bytes: its weights as packed for the CPU, and one run's tensors."""
+    """What a program needs beside its file, in bytes.
+
+    packed_bytes: its weights as XNNPACK packs them. working_bytes: its inputs, outputs and all tensors between them,
+    as they are planned for one run, and what convolutions keep to find their input.
+    """
 
     packed_bytes: int
     working_bytes: int

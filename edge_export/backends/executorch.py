@@ -16,12 +16,13 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from edge_export.backends.backend import Compiled, check_ports
+from edge_export.backends.memory_executorch import lowered_memory
 from edge_export.errors import BuildError, EdgeExportError, MissingDependency
 from edge_export.submodules.submodule import Part
 from quantization.recipe import Recipe
 from runtime_py.errors import first_line
 from runtime_py.generation_spec import TensorSpec
-from runtime_py.manifest import GraphSpec, MemorySpec
+from runtime_py.manifest import GraphSpec
 from runtime_py.quiet import quiet
 
 SUFFIX = ".pte"
@@ -41,17 +42,20 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
         with quiet(), _shared_origins():
             lowered = _lower(part, recipe)
             names = tuple(lowered.exported_program().graph_signature.user_inputs)
-            graph = _graph_spec(lowered.exported_program().graph_module)
+            top = lowered.exported_program().graph_module
+            graph = _graph_spec(top)
             program = lowered.to_executorch()
+            (plan,) = program.executorch_program.execution_plan
+            memory = lowered_memory(top, planned_bytes=sum(plan.non_const_buffer_sizes))
             with out.open("wb") as file:
                 program.write_to_file(file)
-            del lowered, program
+            del lowered, top, program, plan
             inputs, outputs = _interface(out, part, names)
     except (EdgeExportError, OSError, MemoryError):
         raise
     except Exception as error:  # a toolchain raises whatever its passes run into
         raise BuildError(f"ExecuTorch could not compile the {part.name}: {first_line(error)}") from error
-    return Compiled(inputs=inputs, outputs=outputs, graph=graph, memory=MemorySpec(packed_bytes=0, working_bytes=0))
+    return Compiled(inputs=inputs, outputs=outputs, graph=graph, memory=memory)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from edge_export.backends.backend import Compiled, check_ports
 from edge_export.backends.litert_graph import graph_spec, layer_operators, layers_in, open_graph, weights_dtypes
+from edge_export.backends.memory_litert import model_memory
 from edge_export.errors import BuildError, BundleError, EdgeExportError, MissingDependency
 from edge_export.submodules.submodule import Named, Part
 from quantization.embedding import quantize_embeddings
@@ -22,7 +23,6 @@ from quantization.litert import Entry, Layer, litert_recipe, rule_of
 from quantization.recipe import FLOAT, Recipe
 from runtime_py.engines.litert import interface_of, only_signature, open_model
 from runtime_py.errors import first_line
-from runtime_py.manifest import MemorySpec
 from runtime_py.metrics import snr_db
 from runtime_py.quiet import quiet
 
@@ -79,7 +79,7 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
     del program
     with _told_in_one_line(part):
         interpreter = open_model(out)
-        compiled = _describe(interpreter, part)
+        compiled = _describe(interpreter, part, float16)
         _check_weights(interpreter, part, recipe, layers)
         _try(interpreter, part, least_db=QUANTIZED_DB if layers else FLOAT_DB)
     return compiled
@@ -163,14 +163,14 @@ def _quantize(program: bytes, recipe: list[Entry]) -> bytes:
     return made.quantized_model
 
 
-def _describe(interpreter: "Interpreter", part: Part) -> Compiled:
-    """Interface and graph as written; BuildError when the interface is not the part's."""
+def _describe(interpreter: "Interpreter", part: Part, float16: bool) -> Compiled:
+    """Interface, graph and memory as written; BuildError when the interface is not the part's."""
     inputs, outputs = interface_of(interpreter)
     return Compiled(
         inputs=check_ports(part.name, "inputs", part.inputs, list(inputs)),
         outputs=check_ports(part.name, "outputs", part.outputs, list(outputs)),
-        memory=MemorySpec(packed_bytes=0, working_bytes=0),
         graph=graph_spec(interpreter),
+        memory=model_memory(interpreter, float16=float16),
     )
 
 

@@ -92,7 +92,7 @@ def measure(request: BenchRequest, progress: Progress) -> Bench:
     _check_counts(request)
     subjects = _subjects(request)
     played = _request(subjects, request.seconds)
-    refuse_little_memory(subjects)
+    refuse_little_memory(subjects, played)
     jobs = {subject.side: _job(subject, request, played) for subject in subjects}
     sides = order(request.runs, [subject.side for subject in subjects])
     shown = {subject.side: f"{subject.side}, {subject.shown}" for subject in subjects}

@@ -40,7 +40,7 @@ def setup(
     from edge_export.device.setup import set_up
 
     def agree(command: str) -> bool:
-        return yes or _asked(command)
+        return yes or _agreed(command)
 
     with show_progress() as progress:
         done = set_up(on, agree, progress)
@@ -58,7 +58,7 @@ def setup(
     show_line(f'Play a bundle: edge-export device run bundle --on {done.places[-1]} --prompt "warm arpeggios"')
 
 
-def _asked(command: str) -> bool:
+def _agreed(command: str) -> bool:
     if not sys.stdin.isatty():
         raise MissingDependency(f"packages are missing; say --yes to install them, or run {command}")
     return agreed(f"Run {command}?")

@@ -52,10 +52,23 @@ def fact_table(manifest: "Manifest") -> "Table":
         ("sampler", f"{spec.sampler.kind}, {spec.sampler.steps} steps"),
         ("golden", f"{golden.prompt!r}, {golden.seconds:.3f} s, seed {golden.seed}, {golden.steps} steps"),
         ("size", f"{total:.1f} MB"),
+        ("memory", _memory(manifest)),
         ("toolchain", ", ".join(f"{name} {version}" for name, version in manifest.toolchain.items())),
     ):
         made.add_row(fact, value)
     return made
+
+
+def _memory(manifest: "Manifest") -> str:
+    """What a clip of the usual length takes, with one program loaded at a time."""
+    from runtime_py.estimate import estimate_request
+    from runtime_py.machine import MEGA
+    from runtime_py.request import Request, default_seconds
+
+    request = Request(prompt="", seconds=default_seconds(manifest.generation))
+    needed = estimate_request(manifest, request, keep_loaded=False)
+    private, mapped = needed.private_bytes / MEGA, needed.mapped_bytes / MEGA
+    return f"{request.seconds:g} s take {private + mapped:.0f} MB: {private:.0f} private, {mapped:.0f} mapped files"
 
 
 def tensor_table(role: str, interface: "Interface") -> "Table":

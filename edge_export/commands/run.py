@@ -48,6 +48,7 @@ EngineOption = Annotated[
 CheckOption = Annotated[
     bool, typer.Option("--check", help="Hash every file of the bundle again, whatever is known of it.")
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help="Play even where less memory is free than that takes.")]
 RecordOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write what `compare` reads: times, and every tensor.")
 ]
@@ -71,6 +72,7 @@ def run(
     threads: ThreadsOption = None,
     record: RecordOption = None,
     check: CheckOption = False,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Play a prompt through a bundle and write a WAV, or several."""
@@ -83,7 +85,7 @@ def run(
     if record is not None and count > 1:
         raise UsageError("--record is of one clip; leave --count out")
     check_plot(plot)
-    generator = _open(bundle, engine, checkpoint, threads, keep_loaded, check)
+    generator = _open(bundle, engine, checkpoint, threads, keep_loaded, check, force)
     requests = _requests(generator, from_shell(prompt), seconds, seed, steps, count)
     encoded = generator.encode(requests[0])
     for note in _prompt_notes(encoded):
@@ -112,18 +114,22 @@ def run(
 
 
 def _open(
-    folder: Path, engine: str | None, checkpoint: Path | None, threads: int | None, keep_loaded: bool, check: bool
+    folder: Path,
+    engine: str | None,
+    checkpoint: Path | None,
+    threads: int | None,
+    keep_loaded: bool,
+    check: bool,
+    force: bool,
 ) -> "Generator":
     """The bundle with its own programs, or with the network they were made from."""
     from runtime_py.bundle import open_bundle
     from runtime_py.generator import Generator, load
 
-    if engine is None:
-        return load(folder, threads=threads, keep_loaded=keep_loaded, check=check)
-    bundle = open_bundle(folder, check=check)
+    bundle = None if engine is None else open_bundle(folder, check=check)
+    if bundle is None or engine == bundle.manifest.backend:
+        return load(folder, threads=threads, keep_loaded=keep_loaded, check=check and bundle is None, force=force)
     backend, spec = bundle.manifest.backend, bundle.manifest.generation
-    if engine == backend:
-        return load(folder, threads=threads, keep_loaded=keep_loaded)
     if engine != "reference":
         raise UsageError(f"no engine {engine!r} for this bundle; choose from {backend}, reference")
     from edge_export.reference import open_reference

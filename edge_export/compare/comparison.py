@@ -52,7 +52,7 @@ class Comparison:
     """A record and how far it is from the truth.
 
     steps: SNR in dB of each dit step on its own input. drift: SNR in dB of what enters each step against the other
-    trajectory's, which tells of another sound, not of a fault; empty where there is no other trajectory.
+    trajectory's, which means another sound, not of a fault; empty where there is no other trajectory.
     expected: what the record's tensors were held against.
     """
 

@@ -25,7 +25,7 @@ from quantization.recipe import choose_from
 from runtime_py.metrics import snr_db
 
 DECODER_LATENTS = 24
-"""A longer window of latents is cut to this: the decoder's layers hear little further, and it costs by the latent."""
+"""A longer window of latents is cut to this: the decoder's layers see little further, and it costs by the latent."""
 
 NEAREST = 3
 

@@ -5,37 +5,59 @@
 
 #include "audio.h"
 #include "errors.h"
+#include "tensor.h"
 
 namespace edge {
 namespace {
 
-constexpr int64_t kFloat = sizeof(float);
+constexpr int64_t kSampleBytes = 4, kMegabyte = 1'000'000;
+constexpr int64_t kLatentsKept = 4;  // noise, latent, velocity and clean of one step
+// What this runtime takes for itself with the first program: measured as growth less all that is counted below.
+constexpr Estimate kOverhead{6 * kMegabyte, 5 * kMegabyte};
+
+// All of the file is read, and its weights are packed beside it.
+Estimate while_loaded(const ProgramSpec& program) { return {program.bytes, program.memory.packed_bytes}; }
+
+// Of the file remains what was not packed, such as tables of embeddings: about as much as it is larger.
+Estimate while_run(const ProgramSpec& program) {
+  const int64_t packed = program.memory.packed_bytes;
+  return {std::max<int64_t>(0, program.bytes - packed), packed + program.memory.working_bytes};
+}
+
+int64_t output_bytes(const Interface& interface) {
+  int64_t bytes = 0;
+  for (const TensorSpec& spec : interface.outputs) bytes += elements_of(spec.shape) * width_of(spec.dtype);
+  return bytes;
+}
 
 std::string in_megabytes(int64_t bytes) {
   char text[32];
-  std::snprintf(text, sizeof text, "%.0f MB", static_cast<double>(bytes) / 1e6);
+  std::snprintf(text, sizeof text, "%.0f MB", static_cast<double>(bytes) / static_cast<double>(kMegabyte));
   return text;
 }
 
 }  // namespace
 
-Estimate estimate(const Manifest& manifest, const Request& request) {
-  Estimate largest;
-  for (const auto& [role, program] : manifest.programs) {
-    const Estimate one{program.bytes, program.memory.packed_bytes + program.memory.working_bytes};
-    if (one.needed_bytes() > largest.needed_bytes()) largest = one;
-  }
+Estimate estimate_request(const Manifest& manifest, const Request& request) {
   const GenerationSpec& spec = manifest.generation;
-  const int64_t steps = *request.resolved(spec).steps, latent = spec.latent.channels() * spec.latent.length();
-  const int64_t samples = samples_in(request.seconds, spec.audio.sample_rate) * spec.audio.channels;
-  // Of every step the latent, the velocity and the clean latent; of the sound its pieces, and these joined.
-  largest.private_bytes += kFloat * (3 * steps * latent + 2 * samples);
-  return largest;
+  const int64_t audio = samples_in(request.seconds, spec.audio.sample_rate) * spec.audio.channels * kSampleBytes;
+  const int64_t latent = spec.latent.channels() * spec.latent.length() * kSampleBytes;
+  Estimate worst{0, 2 * audio};  // the windows' sound and the whole that it is joined to
+  const auto meet = [&](const Estimate& moment) {
+    if (moment.total_bytes() > worst.total_bytes()) worst = moment;
+  };
+  for (const std::string& role : kRoles) {
+    const ProgramSpec& program = manifest.programs.at(role);
+    const int64_t own = latent * kLatentsKept + output_bytes(spec.programs.at(role)) + (role == kRoles.back() ? audio : 0);
+    meet(while_loaded(program));
+    meet(while_run(program) + Estimate{0, own});
+  }
+  return kOverhead + worst;
 }
 
 void require_memory(const Estimate& estimate, std::optional<int64_t> available) {
-  if (!available || estimate.needed_bytes() <= *available) return;
-  throw GenerationError("this needs " + in_megabytes(estimate.needed_bytes()) + " of memory, " + in_megabytes(*available) +
+  if (!available || estimate.total_bytes() <= *available) return;
+  throw GenerationError("this needs " + in_megabytes(estimate.total_bytes()) + " of memory, " + in_megabytes(*available) +
                         " are free; ask for fewer --seconds, close other programs, or try all the same with --force");
 }
 

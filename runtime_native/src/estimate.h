@@ -1,4 +1,5 @@
-// What a generation needs of memory, told before it begins. It knows sizes alone.
+// How much memory a generation will take, told before it begins: plain arithmetic on what the manifest says, line by
+// line that of runtime_py/estimate.py. It knows neither files nor engines.
 #pragma once
 
 #include <cstdint>
@@ -8,16 +9,19 @@
 
 namespace edge {
 
-// Growth over an empty process, in bytes: pages of the programs' files, which the system can drop and read again, and
-// memory of this process alone.
+// What a process that has opened nothing grows by, in bytes, at the worst moment of a generation. mapped: pages of files,
+// which the system can take back. private: all else.
 struct Estimate {
   int64_t mapped_bytes = 0, private_bytes = 0;
-  int64_t needed_bytes() const { return mapped_bytes + private_bytes; }
+
+  int64_t total_bytes() const { return mapped_bytes + private_bytes; }
+  Estimate operator+(const Estimate& other) const {
+    return {mapped_bytes + other.mapped_bytes, private_bytes + other.private_bytes};
+  }
 };
 
-// Programs are loaded one at a time, so that the largest counts: its file, its packed weights, its working memory.
-// Beside it, the loop's own tensors.
-Estimate estimate(const Manifest& manifest, const Request& request);
+// Each program is let go before the next is loaded.
+Estimate estimate_request(const Manifest& manifest, const Request& request);
 
 // GenerationError when less is `available` than is needed; where the system says nothing, nothing is refused.
 void require_memory(const Estimate& estimate, std::optional<int64_t> available);

@@ -13,12 +13,6 @@ namespace {
 constexpr int64_t kMaxElements = int64_t{1} << 31, kMaxPosition = 1 << 20;
 constexpr double kSigmaError = 1e-6;
 
-std::string joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
-  return text;
-}
-
 void require_shape(const std::vector<int64_t>& shape, const std::string& path) {
   int64_t elements = 1;
   for (const int64_t size : shape) require(size >= 1, path, "has a size below 1");
@@ -97,7 +91,7 @@ void validate(const TensorSpec& spec, const std::string& path) {
   static const std::vector<std::string> kDtypes = {"float32", "float16", "int32", "int64"};
   require(!spec.name.empty(), path + ".name", "is empty");
   const bool known = std::find(kDtypes.begin(), kDtypes.end(), spec.dtype) != kDtypes.end();
-  require(known, path + ".dtype", quoted(spec.dtype) + " is none of " + joined(kDtypes));
+  require(known, path + ".dtype", in_quotes(spec.dtype) + " is none of " + joined(kDtypes));
   require(spec.position >= 0, path + ".position", "is negative");
   require(spec.position <= kMaxPosition, path + ".position", "is too large to be true");
   require_shape(spec.shape, path + ".shape");
@@ -157,9 +151,9 @@ void read_fields(Fields& from, SamplerSpec& into) {
 
 void validate(const SamplerSpec& spec, const std::string& path) {
   std::vector<std::string> known, wanted;
-  for (const Sampler& sampler : samplers()) known.push_back(quoted(sampler.kind));
+  for (const Sampler& sampler : samplers()) known.push_back(in_quotes(sampler.kind));
   const Sampler* sampler = find_sampler(spec.kind);
-  require(sampler != nullptr, path + ".kind", quoted(spec.kind) + " is not known; expected " + joined(known));
+  require(sampler != nullptr, path + ".kind", in_quotes(spec.kind) + " is not known; expected " + joined(known));
   const std::string problem = problem_of(*sampler, spec.parameters);
   require(problem.empty(), path + ".parameters", problem);
   const std::vector<double>& found = spec.sigmas;

@@ -20,8 +20,8 @@ class Generator {
   // The request's prompt as the model reads it; UsageError for a request out of range.
   Prompt encode(const Request& request) const;
 
-  // Growth of memory over an empty process, for this request.
-  Estimate estimate(const Request& request) const { return edge::estimate(bundle_.manifest, request); }
+  // How much memory `request` will take.
+  Estimate estimate(const Request& request) const { return estimate_request(bundle_.manifest, request); }
 
   // Play `request`: an event after each piece of work; those of the decoder hold "audio", the next samples.
   // UsageError for a request out of range; GenerationError when a program fails or returns NaN.

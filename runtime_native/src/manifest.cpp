@@ -30,10 +30,9 @@ bool is_plain_name(const std::string& name) {
 }
 
 // ['a', 'b']: as runtime_py writes a list.
-std::string listed(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + quoted(word);
-  return "[" + text + "]";
+std::string listed(std::vector<std::string> words) {
+  for (std::string& word : words) word = in_quotes(word);
+  return "[" + joined(words) + "]";
 }
 
 // The keys of a table by role, those that are known in the order they run.
@@ -58,7 +57,7 @@ void read_fields(Fields& from, FileSpec& into) {
 }
 
 void validate(const FileSpec& spec, const std::string& path) {
-  require(is_plain_name(spec.file), path + ".file", quoted(spec.file) + " is not a plain file name inside the bundle");
+  require(is_plain_name(spec.file), path + ".file", in_quotes(spec.file) + " is not a plain file name inside the bundle");
   require(spec.file != kManifestFile, path + ".file", "names the manifest itself");
   const bool hash = spec.sha256.size() == 64 && std::all_of(spec.sha256.begin(), spec.sha256.end(), is_hex);
   require(hash, path + ".sha256", "is not 64 hex digits");
@@ -122,7 +121,7 @@ void read_fields(Fields& from, TokenizerSpec& into) {
 void validate(const TokenizerSpec& spec, const std::string& path) {
   validate(static_cast<const FileSpec&>(spec), path);
   const bool known = spec.kind == "sentencepiece-unigram";
-  require(known, path + ".kind", quoted(spec.kind) + " is not known; expected 'sentencepiece-unigram'");
+  require(known, path + ".kind", in_quotes(spec.kind) + " is not known; expected 'sentencepiece-unigram'");
 }
 
 void read_fields(Fields& from, GoldenSpec& into) {

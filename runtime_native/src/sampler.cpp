@@ -80,14 +80,15 @@ const Sampler* find_sampler(const std::string& kind) {
 }
 
 std::string problem_of(const Sampler& sampler, const Parameters& parameters) {
-  std::string found, expected;
-  for (const auto& [name, value] : parameters) found += (found.empty() ? "" : ", ") + name;
-  for (const auto& [name, value] : sampler.defaults) expected += (expected.empty() ? "" : ", ") + name;
-  const auto given = [&](const auto& each) { return parameters.count(each.first) != 0; };
-  const bool all = std::all_of(sampler.defaults.begin(), sampler.defaults.end(), given);
-  if (!all || parameters.size() != sampler.defaults.size()) {
-    return "are " + (found.empty() ? "none" : found) + ", expected " + expected;
+  std::vector<std::string> found, expected;
+  for (const auto& [name, value] : sampler.defaults) {
+    expected.push_back(name);
+    if (parameters.count(name) != 0) found.push_back(name);
   }
+  for (const auto& [name, value] : parameters) {
+    if (std::find(expected.begin(), expected.end(), name) == expected.end()) found.push_back(name);
+  }
+  if (found != expected) return "are " + (found.empty() ? "none" : joined(found)) + ", expected " + joined(expected);
   for (const auto& [name, value] : parameters) {
     if (!std::isfinite(value)) return "are not all finite";
   }

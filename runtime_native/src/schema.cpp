@@ -31,7 +31,25 @@ void require(bool condition, const std::string& path, const std::string& problem
   if (!condition) throw SchemaError(path, problem);
 }
 
-std::string quoted(const std::string& text) { return "'" + text + "'"; }
+std::string in_quotes(const std::string& text) {
+  const bool apostrophe = text.find('\'') != std::string::npos && text.find('"') == std::string::npos;
+  const char quote = apostrophe ? '"' : '\'';
+  std::string made(1, quote);
+  for (const char byte : text) {
+    char code[8];
+    std::snprintf(code, sizeof code, "\\x%02x", static_cast<unsigned char>(byte));
+    if (byte == '\\' || byte == quote) made += '\\';
+    const bool control = static_cast<unsigned char>(byte) < ' ' || byte == '\x7f';
+    made += control ? std::string(code) : std::string(1, byte);
+  }
+  return made + quote;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
 
 std::string brief(double number) {
   char text[32];

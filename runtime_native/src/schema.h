@@ -27,8 +27,11 @@ struct SchemaError : std::runtime_error {
 
 void require(bool condition, const std::string& path, const std::string& problem);
 
-// 'text', as messages quote it.
-std::string quoted(const std::string& text);
+// 'text', as messages quote it: in one line, whatever is in it.
+std::string in_quotes(const std::string& text);
+
+// a, b: as messages list words.
+std::string joined(const std::vector<std::string>& words);
 
 // A number as messages write it: six digits at most, like printf's %g.
 std::string brief(double number);

@@ -18,6 +18,14 @@ bool Tensor::finite() const {
   return std::all_of(floats(), floats() + bytes.size() / sizeof(float), [](float value) { return std::isfinite(value); });
 }
 
+int64_t elements_of(const std::vector<int64_t>& shape) {
+  int64_t elements = 1;
+  for (const int64_t size : shape) elements *= size;
+  return elements;
+}
+
+int64_t width_of(const std::string& dtype) { return dtype == "int64" ? 8 : dtype == "float16" ? 2 : 4; }
+
 std::string form_of(const std::string& dtype, const std::vector<int64_t>& shape) {
   std::string sizes;
   for (const int64_t size : shape) sizes += (sizes.empty() ? "" : ", ") + std::to_string(size);

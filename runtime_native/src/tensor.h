@@ -21,6 +21,10 @@ struct Tensor {
 
 using Tensors = std::map<std::string, Tensor>;
 
+int64_t elements_of(const std::vector<int64_t>& shape);
+// Bytes of one number of a dtype that a manifest may name.
+int64_t width_of(const std::string& dtype);
+
 // dtype and shape as text, such as "float32[1, 64, 16]": what is compared, and how messages write it.
 std::string form_of(const std::string& dtype, const std::vector<int64_t>& shape);
 

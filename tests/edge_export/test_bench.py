@@ -25,11 +25,11 @@ from edge_export.bench.plot import middle_run, pieces, plot_bench
 from edge_export.bench.process import run_from
 from edge_export.bench.show import bench_record, bench_table
 from edge_export.bench.subject import Subject, memory_needed, refuse_little_memory
-from edge_export.bench.worker import peak_rss_mb
 from edge_export.errors import BundleError, EdgeExportError, GenerationError, OutputError, UsageError
 from edge_export.progress import silent
-from runtime_py.generate import Request
+from runtime_py.machine import peak_memory_mb
 from runtime_py.manifest import dump_manifest, load_manifest
+from runtime_py.request import Request
 from tests.runtime_py.test_manifest import MANIFEST
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -48,6 +48,7 @@ def run(total: float = 4.0, *, peak: float = 700.0, decoder: StageRun | None = N
             "decoder": decoder or stage(0.2, 1.0, repeats=(0.9, 0.8, 0.7)),
         },
         audio_seconds=7.0,
+        seconds_open=0.02,
         seconds_total=total,
         seconds_first_audio=total - 0.5,
         baseline_rss_mb=100.0,
@@ -66,9 +67,9 @@ def made(a: tuple[Run, ...], b: tuple[Run, ...] | None = None, name: str = "mine
 
 
 def shown(result: Bench) -> str:
-    console = Console(file=StringIO(), width=200)
-    console.print(*bench_table(result.summary, result.paired))
-    return console.file.getvalue()
+    text = StringIO()
+    Console(file=text, width=200).print(*bench_table(result.summary, result.paired))
+    return text.getvalue()
 
 
 # Arithmetic
@@ -144,8 +145,11 @@ def test_other_checkpoints_steps_and_latents_are_noted():
     other = dataclasses.replace(
         MANIFEST,
         model=dataclasses.replace(MANIFEST.model, checkpoint_sha256="f" * 64),
-        sampler=dataclasses.replace(MANIFEST.sampler, sigmas=(1.0, 0.0)),
-        latent=dataclasses.replace(MANIFEST.latent, shape=(64, 8)),
+        generation=dataclasses.replace(
+            MANIFEST.generation,
+            sampler=dataclasses.replace(MANIFEST.generation.sampler, sigmas=(1.0, 0.0)),
+            latent=dataclasses.replace(MANIFEST.generation.latent, shape=(64, 8)),
+        ),
     )
     assert differences(MANIFEST, other) == (
         "A and B are built from different checkpoints",
@@ -290,8 +294,16 @@ def test_what_is_no_bundle_is_refused_before_anything_starts(tmp_path, bundle, n
 def shorter(folder: Path, seconds: float) -> Path:
     """Make a bundle's model accept no more than `seconds`."""
     manifest = load_manifest(folder)
-    conditioning = dataclasses.replace(manifest.conditioning, seconds_max=seconds)
-    text = dump_manifest(dataclasses.replace(manifest, conditioning=conditioning))
+    spec, golden = manifest.generation, manifest.golden
+    conditioning = dataclasses.replace(spec.conditioning, seconds_max=seconds)
+    request = dataclasses.replace(golden.request, seconds=seconds)
+    text = dump_manifest(
+        dataclasses.replace(
+            manifest,
+            generation=dataclasses.replace(spec, conditioning=conditioning),
+            golden=dataclasses.replace(golden, request=request),
+        )
+    )
     (folder / "manifest.json").write_text(text)
     return folder
 
@@ -310,7 +322,8 @@ with log.open("a") as file:
 count = len(log.read_text().splitlines())
 total = 10.0 * count + (1 if job["reference"] else 0)
 stage = {"load": 0.1, "runs": [0.5], "repeats": [0.4]}
-run = {"stages": {"dit": stage}, "audio_seconds": 7.0, "seconds_total": total, "seconds_first_audio": total,
+run = {"stages": {"dit": stage}, "audio_seconds": 7.0, "seconds_open": 0.0,
+       "seconds_total": total, "seconds_first_audio": total,
        "baseline_rss_mb": 1.0, "peak_rss_mb": 2.0}
 print(json.dumps({"run": None if job["rehearse"] else run}))
 """
@@ -325,8 +338,9 @@ def test_all_runs_play_one_request_in_turns_after_one_rehearsal(bundle, pretend,
     jobs = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert [job["rehearse"] for job in jobs] == [True] * 2 + [False] * 6
     assert [job["reference"] for job in jobs] == [False, True, False, True, True, False, False, True]
-    assert {(job["seconds"], job["seed"], job["threads"]) for job in jobs} == {(0.5, 0, 3)}
-    assert len({job["prompt"] for job in jobs}) == 1
+    assert {job["threads"] for job in jobs} == {3}
+    assert {(job["request"]["seconds"], job["request"]["seed"]) for job in jobs} == {(0.5, 0)}
+    assert len({job["request"]["prompt"] for job in jobs}) == 1
     assert [job["checkpoint"] for job in jobs] == ["c" if job["reference"] else None for job in jobs]
     assert [each.seconds_total for each in result.a.runs] == [30.0, 60.0, 70.0]
     assert [each.seconds_total for each in result.b.runs] == [41.0, 51.0, 81.0]
@@ -433,10 +447,11 @@ def test_too_little_memory_is_refused_before_anything_starts(bundle, no_worker, 
 
 def test_memory_of_the_second_counts_too(bundle, no_worker, monkeypatch):
     manifest = load_manifest(bundle)
-    of_bundle = memory_needed(Subject(side="A", folder=bundle, reference=False, manifest=manifest))
-    of_reference = memory_needed(Subject(side="B", folder=bundle, reference=True, manifest=manifest))
+    request = manifest.golden.request
+    of_bundle = memory_needed(Subject(side="A", folder=bundle, reference=False, manifest=manifest), request)
+    of_reference = memory_needed(Subject(side="B", folder=bundle, reference=True, manifest=manifest), request)
     assert of_reference == 300_000_000 + 12 * sum(manifest.model.parameters.values())
-    monkeypatch.setattr(subjects, "memory_needed", lambda subject: of_bundle * (2 if subject.reference else 1))
+    monkeypatch.setattr(subjects, "memory_needed", lambda subject, _: of_bundle * (2 if subject.reference else 1))
     monkeypatch.setattr(subjects, "memory_available", lambda: of_bundle)
     said = refused(BenchRequest(bundle=bundle, against="reference"), EdgeExportError)
     assert "reference" in said
@@ -444,23 +459,26 @@ def test_memory_of_the_second_counts_too(bundle, no_worker, monkeypatch):
 
 def test_a_system_that_does_not_tell_its_memory_refuses_nothing(bundle, monkeypatch):
     monkeypatch.setattr(subjects, "memory_available", lambda: None)
-    refuse_little_memory([Subject(side="A", folder=bundle, reference=False, manifest=load_manifest(bundle))])
-
-
-def test_longer_windows_and_larger_programs_need_more(bundle):
     manifest = load_manifest(bundle)
     mine = Subject(side="A", folder=bundle, reference=False, manifest=manifest)
-    larger = tuple(dataclasses.replace(program, bytes=program.bytes + 10**9) for program in manifest.programs)
+    refuse_little_memory([mine], manifest.golden.request)
+
+
+def test_larger_programs_need_more(bundle):
+    manifest = load_manifest(bundle)
+    mine = Subject(side="A", folder=bundle, reference=False, manifest=manifest)
+    larger = {role: dataclasses.replace(each, bytes=each.bytes + 10**9) for role, each in manifest.programs.items()}
     grown = dataclasses.replace(mine, manifest=dataclasses.replace(manifest, programs=larger))
-    assert memory_needed(grown) == memory_needed(mine) + 3 * 10**9
+    request = manifest.golden.request
+    assert memory_needed(grown, request) == pytest.approx(memory_needed(mine, request) + 10**9, rel=0.05)
 
 
 def test_the_memory_of_a_process_is_its_own_and_not_its_parents():
     """getrusage of a child begins with what its parent held: 300 MB here."""
     held = bytearray(b"1") * 300_000_000
-    code = "from edge_export.bench.worker import peak_rss_mb; print(peak_rss_mb())"
+    code = "from runtime_py.machine import peak_memory_mb; print(peak_memory_mb())"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert peak_rss_mb() > len(held) / 1e6
+    assert peak_memory_mb() > len(held) / 1e6
     assert 5 < float(child.stdout) < 150
 
 
@@ -484,7 +502,7 @@ def test_a_bundle_is_measured_against_its_reference(bundle, oracle, tmp_path, mo
     for side in (result.a, result.b):
         (found,) = side.runs
         assert list(found.stages) == STAGES
-        assert len(found.stages["dit"].runs) == side.subject.manifest.sampler.steps
+        assert len(found.stages["dit"].runs) == side.subject.manifest.generation.sampler.steps
         assert all(len(each.runs[1:]) + len(each.repeats) >= 3 for each in found.stages.values())
         assert found.audio_seconds == pytest.approx(0.5, abs=1e-4)
         spent = sum(each.load + sum(each.runs) for each in found.stages.values())

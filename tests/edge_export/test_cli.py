@@ -289,9 +289,10 @@ def test_stopping_a_build_leaves_nothing_and_says_so(built, oracle, tmp_path, tm
     command = [sys.executable, "-m", "edge_export", "build", "--checkpoint", str(oracle), "--recipe", str(recipe)]
     command += ["--out", str(tmp_path / "x")]
     environment = {**os.environ, "TMPDIR": str(scratch)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
-        for line in process.stderr:
+    with subprocess.Popen(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        for line in process.stderr or ():
             if "compiling the dit" in line:
                 break
         assert [path.name for path in tmp_path.iterdir()] != ["x"]
@@ -409,7 +410,7 @@ def build_oracle(edge_export, oracle, built, tmp_path) -> Callable:
 def test_a_bundle_of_fewer_latents_plays_shorter_clips(edge_export, build_oracle, tmp_path):
     assert build_oracle("--latents", 8).code == 0
     manifest = open_bundle(tmp_path / "x").manifest
-    assert (manifest.latent.shape, manifest.window) == ((64, 8), 8)
+    assert (manifest.generation.latent.shape, manifest.generation.window) == ((64, 8), 8)
     wav = tmp_path / "a.wav"
     assert edge_export("run", tmp_path / "x", "--prompt", PROMPT, "--out", wav).code == 0
     assert soundfile.info(wav).frames == 8 * 2048
@@ -451,7 +452,7 @@ def test_a_recipe_of_ones_own_does_what_it_says(edge_export, build_oracle, built
     assert build_oracle("--recipe", own_recipe(tmp_path)).code == 0
     made, plain = (open_bundle(folder).manifest for folder in (tmp_path / "x", built("executorch", "fp32")))
     assert (made.recipe.name, made.recipe.thresholds["dit"], len(made.recipe.rules)) == ("mine", 20.0, 1)
-    changed = [spec.name for spec in made.programs if spec.bytes < 0.98 * plain.program(spec.name).bytes]
+    changed = [role for role, spec in made.programs.items() if spec.bytes < 0.98 * plain.programs[role].bytes]
     assert changed == ["dit"]
     checks = json.loads(edge_export("verify", tmp_path / "x", "--json").out)["checks"]
     (dit,) = (check for check in checks if check["stage"] == "dit")
@@ -645,9 +646,9 @@ def test_sensitivity_shows_the_worst_layer_first(edge_export, oracle):
     result = edge_export("sensitivity", oracle, *FIRST, "--json")
     assert result.code == 0
     record = json.loads(result.out)
-    heard = [layer["snr_db"] for layer in record["layers"]]
-    assert len(heard) > 3
-    assert heard == sorted(heard)
+    errors = [layer["snr_db"] for layer in record["layers"]]
+    assert len(errors) > 3
+    assert errors == sorted(errors)
     assert math.fsum(layer["share"] for layer in record["layers"]) == pytest.approx(1)
     assert record["predicted_snr_db"].keys() == {"decoder"}
     assert "keep_in_float" not in record
@@ -655,7 +656,7 @@ def test_sensitivity_shows_the_worst_layer_first(edge_export, oracle):
     needed = record["predicted_snr_db"]["decoder"] + 3
     kept = json.loads(edge_export("sensitivity", oracle, *FIRST, "--need", needed, "--json").out)["keep_in_float"]
     assert kept == [layer["name"] for layer in record["layers"][: len(kept)]]
-    assert 0 < len(kept) < len(heard)
+    assert 0 < len(kept) < len(errors)
 
 
 def test_sensitivity_of_a_bundle_finds_its_checkpoint_and_says_what_is_needed(edge_export, bundle):

@@ -10,18 +10,13 @@ import pytest
 
 from edge_export.compare import Comparison, compare
 from edge_export.errors import RecordError, UsageError
-from runtime_py.audio import write_wav
 from runtime_py.bundle import Bundle, open_bundle
-from runtime_py.generate import (
-    Request,
-    bundle_programs,
-    collect,
-    encode_prompt,
-    generate,
-    kept_loaded,
-    read_tokenizer,
-)
-from runtime_py.record import Record, dump_record, parse_record, record_of, replay, replayed, tensors_of
+from runtime_py.engine import bundle_programs, kept_loaded
+from runtime_py.generator import Generator
+from runtime_py.golden import read_golden, tensors_of
+from runtime_py.record import Record, Recorder, dump_record, parse_record, record_of
+from runtime_py.replay import replay, replayed
+from runtime_py.request import Request
 
 REQUEST = Request(prompt="birds in the rain", seconds=0.3, seed=5, steps=3)
 both_recipes = pytest.mark.parametrize("recipe", ["fp32", "int8-dynamic"])
@@ -29,13 +24,12 @@ both_recipes = pytest.mark.parametrize("recipe", ["fp32", "int8-dynamic"])
 
 def recorded(folder: Path, wav: Path | None = None, *, open_program=None, request: Request = REQUEST) -> Record:
     """The record of a run of the bundle here."""
-    bundle = open_bundle(folder)
-    manifest = bundle.manifest
-    prompt = encode_prompt(read_tokenizer(bundle), request, manifest)
-    events = list(generate(manifest, open_program or bundle_programs(bundle), request, prompt))
-    report = wav and write_wav(wav, collect(events).audio, manifest.audio.sample_rate)
-    tensors = tensors_of(manifest, request, prompt, events)
-    return record_of(bundle, request, events, tensors, version="0", wav=report)
+    bundle, recorder = open_bundle(folder), Recorder()
+    generator = Generator(bundle, open_program or bundle_programs(bundle), keep_loaded=False)
+    clip = generator.clip(request, recorder.watch(generator.events(request)))
+    report = wav and clip.save(wav)
+    tensors = tensors_of(generator.spec, request, generator.encode(request), recorder.events)
+    return record_of(bundle, request, recorder, tensors, version="0", open_seconds=0.1, wav=report)
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +87,12 @@ def test_a_run_equals_its_own_bundle_and_its_own_record(healthy, tmp_path, recip
 
 @both_recipes
 def test_a_run_on_golden_inputs_is_held_against_the_golden_vectors(healthy, recipe):
-    from edge_export.golden import read_golden
-
     _, bundle = healthy(recipe)
-    manifest, golden = bundle.manifest, read_golden(bundle).tensors
-    spec = manifest.golden
-    request = Request(prompt=spec.prompt, seconds=spec.seconds, seed=spec.seed, steps=spec.steps)
+    spec, golden, recorder = bundle.manifest.generation, read_golden(bundle), Recorder()
     programs = kept_loaded(bundle_programs(bundle))
-    events = list(replay(manifest, programs, golden, samples=manifest.latent.samples))
-    record = record_of(bundle, request, events, replayed(golden, events), version="0", inputs="golden")
+    events = list(recorder.watch(replay(spec, programs, golden, samples=spec.latent.samples)))
+    request, tensors = bundle.manifest.golden.request, replayed(golden, events)
+    record = record_of(bundle, request, recorder, tensors, version="0", open_seconds=0.1, inputs="golden")
     made = compare(record, bundle)
     assert (made.against, made.passed) == ("golden", True)
     sigmas = record.tensors["sigmas"] * np.float32(1.001)
@@ -238,10 +229,10 @@ def test_the_command_shows_a_table_or_json(edge_export, files):
     assert shown.code == 0
     assert "Against the fp32 reference, on equal inputs" in shown.out
     assert "Passed: every stage holds what it has to" in shown.out
-    told = json.loads(edge_export("compare", record, bundle, "--json", "--against", "bundle").out)
-    assert (told["passed"], told["against"], told["recipe"]) == (True, "bundle", "int8-dynamic")
-    assert told["first_differing_step"] is None
-    assert [stage["stage"] for stage in told["stages"]] == ["conditioner", "dit", "dit", "dit", "decoder"]
+    shown = json.loads(edge_export("compare", record, bundle, "--json", "--against", "bundle").out)
+    assert (shown["passed"], shown["against"], shown["recipe"]) == (True, "bundle", "int8-dynamic")
+    assert shown["first_differing_step"] is None
+    assert [stage["stage"] for stage in shown["stages"]] == ["conditioner", "dit", "dit", "dit", "decoder"]
 
 
 def test_the_command_fails_with_its_own_code(edge_export, files, healthy, tmp_path):
@@ -262,9 +253,9 @@ def test_many_records_are_one_table_with_the_furthest_off_first(edge_export, fil
     made = edge_export("compare", "--matrix", "--json", good, int8, off, folder, int8_folder)
     assert made.code == 5
     assert "1 of 3 records" in made.error
-    told = json.loads(made.out)
-    assert [Path(each["record"]).name for each in told["records"]] == ["off.json", "int8-dynamic.json", "fp32.json"]
-    assert [each["passed"] for each in told["records"]] == [False, True, True]
+    shown = json.loads(made.out)
+    assert [Path(each["record"]).name for each in shown["records"]] == ["off.json", "int8-dynamic.json", "fp32.json"]
+    assert [each["passed"] for each in shown["records"]] == [False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,14 +32,14 @@ from edge_export.submodules import SUBMODULES, Part, Port, rewrite
 from quantization.layers import layers_of
 from quantization.recipe import Recipe, Rule
 from runtime_py.metrics import snr_db
-from runtime_py.sampler import sigmas
+from runtime_py.sampler import SAMPLERS
 from tests.edge_export.networks import CONFIG, noise, randomized
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SMALL = SimpleNamespace(
     config=CONFIG,
     conditioner=lambda: randomized(Conditioner(CONFIG.conditioner)),
-    dit=lambda: randomized(Dit(CONFIG.dit)),
+    dit=lambda only=None: randomized(Dit(CONFIG.dit)),
     decoder=lambda: randomized(Decoder(CONFIG.decoder)),
 )
 each = pytest.mark.parametrize("name", list(SUBMODULES))
@@ -155,7 +156,7 @@ def test_a_layer_in_int8_multiplies_rounded_weights_with_rounded_activations(lay
         layer.weight[(slice(None), 3) if transposed else 3] *= 1000
     with in_int8([layer]):
         made = layer(x)
-    again = type(layer).__new__(type(layer))
+    again: Any = object.__new__(type(layer))
     again.__dict__ = {**layer.__dict__, "_parameters": dict(layer._parameters)}
     again.weight = nn.Parameter(int8_weights(layer.weight, 1 if transposed else 0), requires_grad=False)
     assert torch.equal(made, again(int8_activations(x, (-1,) if linear else None)))
@@ -202,7 +203,9 @@ def test_a_convolution_is_as_the_build_for_executorch_quantizes_it(layer):
     inputs = part.example_inputs()
     reference, ours = outputs_of(part, inputs), in_all(part, inputs)
     exported = torch.export.export(part.module, (), inputs).module()
-    theirs = quantize_convolutions(exported, part.module, "x", everything_in_int8(), inputs)(**inputs)[0]
+    quantized = quantize_convolutions(exported, part.module, "x", everything_in_int8(), inputs)
+    assert quantized is not None
+    theirs = quantized(**inputs)[0]
     assert snr_db(reference[0], ours[0]) < 50
     assert snr_db(theirs.numpy(), ours[0]) > 70
 
@@ -247,7 +250,7 @@ def test_whatever_happens_weights_come_back():
 
 
 def test_a_layer_made_bad_comes_first_and_the_suggestion_leaves_it_in_float():
-    """Huge weights for a channel that is silent: they take the scale, and nothing is left for those that are heard."""
+    """Huge weights for a channel that is silent: they take the scale, and nothing is left for those that are not."""
     part = small_part("decoder")
     inputs = {"latent": inputs_of(part)["latent"].clone()}
     inputs["latent"][:, 0] = 0
@@ -263,20 +266,20 @@ def test_a_layer_made_bad_comes_first_and_the_suggestion_leaves_it_in_float():
     assert names(suggest(errors, good - 1)) == ("layers.0",)
 
 
-def test_a_layer_that_is_not_heard_changes_nothing():
+def test_a_layer_that_is_not_used_changes_nothing():
     class Half(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.heard, self.lost = randomized(nn.Linear(8, 8)), randomized(nn.Linear(8, 8))
+            self.used, self.lost = randomized(nn.Linear(8, 8)), randomized(nn.Linear(8, 8))
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.heard(x) + 0 * self.lost(x)
+            return self.used(x) + 0 * self.lost(x)
 
     part = part_of(Half(), 1, 8)
-    heard, lost = layer_errors(part, part.example_inputs(), layers_of(part.module))
-    assert (heard.name, heard.share) == ("heard", 1)
+    used, lost = layer_errors(part, part.example_inputs(), layers_of(part.module))
+    assert (used.name, used.share) == ("used", 1)
     assert (lost.name, lost.share, lost.snr_db) == ("lost", 0, math.inf)
-    assert suggest([heard, lost], math.inf) == (heard,)
+    assert suggest([used, lost], math.inf) == (used,)
 
 
 def test_a_layer_that_makes_nan_has_all_the_noise():
@@ -332,9 +335,9 @@ def test_inputs_are_what_the_reference_sees(checkpoint, name):
     assert all(inputs[port.name].dtype == port.torch_dtype for port in part.inputs)
     assert all(tensor.float().std() > 0 for tensor in inputs.values() if tensor.numel() > 1)
     if name == "dit":
-        assert inputs["sigma"] == pytest.approx(sigmas(8)[4])
+        assert inputs["sigma"] == pytest.approx(SAMPLERS["pingpong"].sigmas(8)[4])
     if name == "decoder":
-        clean, length = ReferenceInputs(checkpoint).last_step.clean, part.inputs[0].shape[-1]
+        clean, length = ReferenceInputs(checkpoint).last_step["clean"], part.inputs[0].shape[-1]
         starts = [start for start in range(clean.shape[-1]) if start + length <= clean.shape[-1]]
         assert any(np.array_equal(inputs["latent"], clean[..., start : start + length]) for start in starts)
 
@@ -369,12 +372,12 @@ def test_submodules_come_in_the_order_asked_for_and_once(checkpoint):
 
 
 def test_progress_counts_the_layers(checkpoint):
-    heard: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     errors = measure_layers(
-        checkpoint, "executorch", ("decoder",), "layers.?", lambda *told: heard.append(told), latents=1
+        checkpoint, "executorch", ("decoder",), "layers.?", lambda *report: reports.append(report), latents=1
     )
-    assert heard[0] == ("loading the decoder", 0, 1)
-    assert heard[1:] == [(f"decoder: {error.name}", done, len(errors)) for done, error in enumerate(errors)]
+    assert reports[0] == ("loading the decoder", 0, 1)
+    assert reports[1:] == [(f"decoder: {error.name}", done, len(errors)) for done, error in enumerate(errors)]
 
 
 @pytest.mark.parametrize(

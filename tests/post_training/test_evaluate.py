@@ -16,7 +16,7 @@ from post_training import evaluate as command
 from post_training import evaluation, evaluation_report
 from post_training.classifier import ClassifierConfig, train_classifier
 from post_training.evaluation import Case, EvaluationRequest, SamplingSettings, check_request, measure
-from runtime_py.generate import Request
+from runtime_py.request import Request
 from tests.post_training import standin
 from tests.shared import Result
 

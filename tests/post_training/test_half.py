@@ -12,9 +12,9 @@ from edge_export.checkpoint import open_checkpoint
 from edge_export.tokenizer_export import read_spiece
 from post_training.half import HalfNetwork
 from post_training.play import NetworkPlayer
-from runtime_py.generate import Request
 from runtime_py.metrics import snr_db
 from runtime_py.random import TorchRandom
+from runtime_py.request import Request
 
 CPU = torch.device("cpu")
 STEPS = 3

@@ -9,7 +9,7 @@ from edge_export.errors import CheckpointError, GenerationError
 from edge_export.model.layers import SnakeBeta
 from post_training.play import BundlePlayer, NetworkPlayer, check_rate, euler, snakes_in_place
 from runtime_py.bundle import open_bundle
-from runtime_py.generate import Request
+from runtime_py.request import Request
 
 SECONDS = 0.5
 
@@ -67,7 +67,7 @@ def test_guidance_of_one_is_none_and_of_zero_forgets_the_prompt(network):
 
 
 def test_guidance_goes_beyond_the_prompt(network):
-    latent = np.random.default_rng(0).standard_normal((1, *network.config.latent_shape)).astype(np.float32)
+    latent = np.random.default_rng(0).standard_normal((1, *network.spec.latent.shape)).astype(np.float32)
     with torch.inference_mode():
         free, prompted, guided = (
             network.velocity(["rain"], SECONDS, guidance)(latent, np.float32(0.5)) for guidance in (0.0, 1.0, 4.0)

@@ -26,7 +26,7 @@ from tests.edge_export.networks import CONFIG
 SMALL = SimpleNamespace(
     config=CONFIG,
     conditioner=lambda: Conditioner(CONFIG.conditioner),
-    dit=lambda: Dit(CONFIG.dit),
+    dit=lambda only=None: Dit(CONFIG.dit),
     decoder=lambda: Decoder(CONFIG.decoder),
 )
 MINE: dict[str, Any] = {

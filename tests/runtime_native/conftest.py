@@ -1,6 +1,8 @@
-"""edge-replay, built once for all workers, for this machine and for emulated Arm. It needs no ExecuTorch."""
+"""The native runtime, built once for all workers: edge-replay, which needs no ExecuTorch, for this machine and for
+emulated Arm; edge-run for this machine."""
 
 import fcntl
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -19,7 +21,7 @@ EMULATOR, ARM_LIBRARIES = "qemu-aarch64-static", "/usr/aarch64-linux-gnu"
 ARM = {"aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu", EMULATOR: "qemu-user-static"}
 NO_SKIP = bool(os.environ.get("EDGE_EXPORT_NO_SKIP"))
 
-Replay = Callable[..., subprocess.CompletedProcess]
+Runner = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def lacking() -> list[str]:
@@ -43,33 +45,56 @@ def any_of(commands: Iterable[str]) -> bool:
     return any(shutil.which(command) for command in commands)
 
 
-def build(folder: Path, preset: str) -> Path:
-    """edge-replay by a preset. Workers of one run wait for one another, and find it made."""
+def build(folder: Path, preset: str, target: str, sdk: str) -> Path:
+    """A program by a preset. Workers of one run wait for one another, and find it made."""
     folder.mkdir(parents=True, exist_ok=True)
-    configure = ["cmake", "--preset", preset, "-B", str(folder), "-DEXECUTORCH_SDK="]
+    configure = ["cmake", "--preset", preset, "-B", str(folder), f"-DEXECUTORCH_SDK={sdk}"]
     if shutil.which("make") is None:
         configure += ["-G", "Ninja"]
-    make = ["cmake", "--build", str(folder), "--target", "edge-replay", "--parallel", "2"]
+    make = ["cmake", "--build", str(folder), "--target", target, "--parallel", "2"]
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for command in (configure, make):
-            done = subprocess.run(command, cwd=runtime_native.SOURCES, capture_output=True, text=True, timeout=300)
+            done = subprocess.run(
+                command, cwd=runtime_native.SOURCES, capture_output=True, text=True, timeout=600, check=False
+            )
             assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return folder / "edge-replay"
+    return folder / target
+
+
+def executorch_sdk() -> str:
+    """The folder that holds the executorch package; empty where it is not installed."""
+    spec = importlib.util.find_spec("executorch")
+    return (
+        str(Path(next(iter(spec.submodule_search_locations))).parent)
+        if spec and spec.submodule_search_locations
+        else ""
+    )
 
 
 @pytest.fixture(scope="session")
-def edge_replay() -> Replay:
+def edge_replay() -> Runner:
     """Runs edge-replay with these arguments; `stdin` is its standard input."""
     refuse(lacking())
-    return runner(str(build(BUILD, "host")))
+    return runner(str(build(BUILD, "host", "edge-replay", executorch_sdk())))
 
 
 @pytest.fixture(scope="session")
-def edge_replay_on_arm() -> Replay:
+def edge_replay_on_arm() -> Runner:
     """The same on an emulated Arm CPU, with Arm's own mathematical library."""
     refuse([*lacking(), *(package for command, package in ARM.items() if shutil.which(command) is None)])
-    return runner(EMULATOR, "-L", ARM_LIBRARIES, str(build(BUILD.with_name("tests-arm64"), "linux-arm64")))
+    folder = BUILD.with_name("tests-arm64")
+    return runner(EMULATOR, "-L", ARM_LIBRARIES, str(build(folder, "linux-arm64", "edge-replay", "")))
+
+
+@pytest.fixture(scope="session")
+def edge_run() -> Runner:
+    """Runs edge-run with these arguments."""
+    refuse(lacking())
+    sdk = executorch_sdk()
+    if not sdk:
+        (pytest.fail if NO_SKIP else pytest.skip)("edge-run cannot be built here: pip install executorch")
+    return runner(str(build(BUILD, "host", "edge-run", sdk)))
 
 
 def refuse(packages: list[str]) -> None:
@@ -78,9 +103,9 @@ def refuse(packages: list[str]) -> None:
         (pytest.fail if NO_SKIP else pytest.skip)(message)
 
 
-def runner(*words: str) -> Replay:
-    def run(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess:
+def runner(*words: str) -> Runner:
+    def run(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
         command = [*words, *map(str, arguments)]
-        return subprocess.run(command, input=stdin, capture_output=True, encoding="utf-8", timeout=60)
+        return subprocess.run(command, input=stdin, capture_output=True, encoding="utf-8", timeout=60, check=False)
 
     return run

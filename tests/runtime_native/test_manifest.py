@@ -1,4 +1,4 @@
-"""C++ takes the manifests that Python takes, and refuses the others in one line, at the same place of the document."""
+"""C++ takes the manifests that Python takes, and refuses the others in the same one line."""
 
 import json
 
@@ -48,7 +48,7 @@ def pythons_error(text: str) -> str:
 
 
 def place(error: str) -> str:
-    """The place in the document that a message begins with: "manifest.json: latent.hop: is ..." -> "latent.hop"."""
+    """The place in the document that a message begins with: "manifest.json: backend: is ..." -> "backend"."""
     assert error.startswith("manifest.json: ")
     return error.split(": ")[1]
 
@@ -57,18 +57,61 @@ def test_a_good_manifest_is_taken(answers):
     assert answers(dump_manifest(MANIFEST), seeds()["manifest"]["manifest.json"]) == ["ok", "ok"]
 
 
-def test_a_broken_contract_is_refused_at_the_same_place_as_in_python(answers):
+def test_a_broken_contract_is_refused_in_the_same_words_as_in_python(answers):
     texts = [altered(path, value) for path, value, _ in BROKEN]
-    assert len(texts) > 50
+    assert len(texts) > 80
     for text, case, answer in zip(texts, BROKEN, answers(*texts), strict=True):
-        assert answer != "ok", case
-        assert place(answer) == place(pythons_error(text)), (case, answer)
+        assert answer == pythons_error(text), case
+
+
+def test_a_program_of_no_known_role_is_refused(answers):
+    document = json.loads(dump_manifest(MANIFEST))
+    document["generation"]["programs"]["mixer"] = document["generation"]["programs"]["decoder"]
+    text = resealed(document)
+    assert answers(text) == [pythons_error(text)]
+
+
+def test_programs_of_unlike_roles_are_refused(answers):
+    document = json.loads(dump_manifest(MANIFEST))
+    document["programs"]["encoder"] = {**document["programs"]["decoder"], "file": "encoder.pte"}
+    text = resealed(document)
+    assert answers(text) == [pythons_error(text)]
+    assert place(pythons_error(text)) == "programs"
+
+
+PROMPTS = [
+    "",
+    " ",
+    "\t\r\n\v\f",
+    "\x1c\x1d\x1e\x1f",
+    "\x85\xa0\u1680\u2000\u200a\u2028\u2029\u202f\u205f\u3000",
+    "x" * 100_001,
+]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_a_golden_prompt_that_python_refuses_is_refused(answers, prompt):
+    text = altered("golden.request.prompt", prompt)
+    assert answers(text) == [pythons_error(text)]
+
+
+@pytest.mark.parametrize("prompt", ["a", "\u3000鳥", "\u200b", "🎹" * 100_000])
+def test_a_golden_prompt_that_python_takes_is_taken(answers, prompt):
+    text = altered("golden.request.prompt", prompt)
+    assert parse_manifest(text).golden.request.prompt == prompt
+    assert answers(text) == ["ok"]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 1e-9, 0.7430839, 0.8, 1e300])
+def test_golden_seconds_that_python_refuses_are_refused(answers, seconds):
+    text = altered("golden.request.seconds", seconds)
+    assert answers(text) == [pythons_error(text)]
 
 
 def test_windows_that_python_takes_are_taken_and_others_refused(answers):
     assert set(answers(*(python.of_window(*case) for case in WINDOWS))) == {"ok"}
     refused = answers(*(python.of_window(*case) for case in OTHER_WINDOWS))
-    assert {place(answer) for answer in refused} == {"programs.decoder.inputs.latent.shape"}
+    assert refused == [pythons_error(python.of_window(*case)) for case in OTHER_WINDOWS]
 
 
 def test_an_unsealed_edit_is_noticed(answers):
@@ -83,8 +126,7 @@ def test_an_unsealed_edit_is_noticed(answers):
 @pytest.mark.parametrize("seal", ["", "0" * 64, "q", None, 3, [], {}])
 def test_another_seal_is_noticed(answers, seal):
     text = json.dumps(json.loads(dump_manifest(MANIFEST)) | {"seal": seal})
-    (answer,) = answers(text)
-    assert place(answer) == place(pythons_error(text)) == "seal"
+    assert answers(text) == [pythons_error(text)]
 
 
 def test_what_only_looks_like_the_seal_is_none(answers):
@@ -93,11 +135,11 @@ def test_what_only_looks_like_the_seal_is_none(answers):
     del document["seal"]
     texts = [json.dumps({"seal": seal, **document, "toolchain": {"seal": "q"}}) for seal in ('q"}}', "q", 'q"}')]
     for text, answer in zip(texts, answers(*texts), strict=True):
-        assert place(answer) == place(pythons_error(text)) == "seal"
+        assert answer == pythons_error(text)
 
 
 def test_what_is_no_manifest_is_refused(answers):
-    texts = [*NO_MANIFEST, BYTE_ORDER_MARKED, "\0", '{"schema_version": 3', "9" * 5000]
+    texts = [*NO_MANIFEST, BYTE_ORDER_MARKED, "\0", '{"schema_version": 4', "9" * 5000]
     for text, answer in zip(texts, answers(*texts), strict=True):
         assert answer.startswith("manifest.json: ") and pythons_error(text), text[:60]
 
@@ -113,9 +155,7 @@ def test_bytes_that_are_no_text_are_refused_in_words_that_are(answers):
 @pytest.mark.parametrize("version", [*range(SCHEMA_VERSION), SCHEMA_VERSION + 1, 10**18])
 def test_another_version_is_called_that(answers, version):
     text = json.dumps(json.loads(dump_manifest(MANIFEST)) | {"schema_version": version, "novel": 1})
-    (answer,) = answers(text)
-    assert place(answer) == place(pythons_error(text)) == "schema_version"
-    assert ("upgrade" in answer) == (version > SCHEMA_VERSION)
+    assert answers(text) == [pythons_error(text)]
 
 
 def test_a_key_that_would_steer_a_terminal_is_named_in_one_line(answers):

@@ -13,7 +13,9 @@ import pytest
 from edge_export.device.place import Payload
 from edge_export.device.runner import HERE, Runner
 from runtime_py.bundle import sha256_of
-from runtime_py.record import Asked, Device, Facts, Played, Record, Runtime, StageRecord, dump_record
+from runtime_py.machine import Machine
+from runtime_py.record import RECORD_VERSION, BundleIdentity, Record, RunInfo, Runtime, StageRecord, dump_record
+from runtime_py.request import Request
 
 HERE_FOLDER = Path(__file__).parent
 USER_DEVICES = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "edge-export", "device")
@@ -86,13 +88,18 @@ def phone(tmp_path, monkeypatch) -> Phone:
 
 
 RECORD = Record(
-    facts=Facts(
-        record_version=1,
+    run=RunInfo(
+        record_version=RECORD_VERSION,
         runtime=Runtime(name="edge-run", version="0.1", engine="executorch", engine_version="1.0"),
-        bundle=Played(manifest_sha256="0" * 64, model="a", backend="executorch", recipe="int8-dynamic"),
-        device=Device(label="", system="Linux", machine="aarch64", cpu="a", cpu_features=(), cores=8, threads=1),
-        request=Asked(prompt="a", seconds=0.5, seed=0, steps=4),
+        bundle=BundleIdentity(manifest_sha256="0" * 64, model="a", backend="executorch", recipe="int8-dynamic"),
+        label="",
+        machine=Machine(
+            system="Linux", architecture="aarch64", cpu="a", cpu_features=(), cores=8, memory_bytes=8 << 30
+        ),
+        threads=1,
+        request=Request(prompt="a", seconds=0.5, seed=0, steps=4),
         inputs="own",
+        open_seconds=0.1,
         stages=tuple(
             StageRecord(stage=stage, index=1, count=1, load=0.01, run=0.02, peak_rss_mb=56.1)
             for stage in ("conditioner", "dit", "decoder")

@@ -24,7 +24,7 @@ if mode.startswith("SIG"):
     os.kill(os.getpid(), getattr(signal, mode))
 wav = b"RIFF" + b"sound" * 100
 record = json.loads(Path(os.environ["STAND_IN_RECORD"]).read_text())
-record["device"]["label"] = options["label"]
+record["label"] = options["label"]
 if "out" in options:
     Path(options["out"]).write_bytes(wav)
     sha256 = hashlib.sha256(wav if mode != "other-wav" else b"").hexdigest()

@@ -15,9 +15,9 @@ from edge_export.device.run import DeviceRequest, run_on_device
 from edge_export.errors import DeviceError, UsageError
 from edge_export.progress import silent
 from runtime_py.bundle import sha256_of
-from runtime_py.generate import default_seconds
 from runtime_py.manifest import load_manifest
 from runtime_py.record import read_record
+from runtime_py.request import default_seconds
 
 NASTY = (
     'it\'s "quoted"',
@@ -40,7 +40,7 @@ def test_sound_and_record_come_back_and_the_next_step_is_named(edge_export, phon
     result = play(edge_export, bundle, "--out", wav, "--record", record)
     assert result.code == 0, result.err
     assert wav.read_bytes().startswith(b"RIFF")
-    assert given()["options"]["label"] == read_record(record).facts.device.label == "adb:PIXEL8"
+    assert given()["options"]["label"] == read_record(record).run.label == "adb:PIXEL8"
     assert f"edge-export compare {record} {bundle}" in " ".join(result.out.split("\n"))
     assert "conditioner" in result.out
     assert "note: 3 samples beyond full scale" in result.err

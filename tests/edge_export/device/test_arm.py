@@ -40,10 +40,10 @@ def played(edge_export, built, oracle, arm, tmp_path) -> Callable[..., tuple[Pat
 def test_a_run_on_arm_passes_compare(edge_export, built, oracle, played, tmp_path, cpu, recipe):
     folder = built("executorch", recipe)
     wav, record = played(folder, cpu)
-    run = read_record(record).facts
-    assert (run.device.label, run.device.machine) == (f"qemu:{cpu}", "aarch64")
-    assert TIERS[cpu] in run.device.cpu_features
-    assert ("asimddp" in run.device.cpu_features) == (cpu != "cortex-a72")
+    run = read_record(record).run
+    assert (run.label, run.machine.architecture) == (f"qemu:{cpu}", "aarch64")
+    assert TIERS[cpu] in run.machine.cpu_features
+    assert ("asimddp" in run.machine.cpu_features) == (cpu != "cortex-a72")
     for against in (("reference", "--checkpoint", oracle), ("bundle",)):
         done = edge_export("compare", record, folder, "--json", "--against", *against)
         assert done.code == 0, done.err
@@ -70,7 +70,8 @@ def edge_run(folder: Path, *options: object) -> subprocess.CompletedProcess[str]
     """The runner by itself: nothing here looks at the bundle first."""
     runner = build_runner("linux-arm64").folder
     start = [*command(CPUS["max"]), runner / "ld-linux-aarch64.so.1", "--library-path", runner, runner / "edge-run"]
-    return subprocess.run([*start, "--bundle", folder, *map(str, options)], capture_output=True, text=True)
+    argv = [*map(str, start), "--bundle", str(folder), *map(str, options)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
 def refused(folder: Path, out: Path) -> str:
@@ -111,7 +112,7 @@ def test_a_sigma_or_a_swap_is_noticed_by_the_seal(built, copy_of, arm, tmp_path)
     folder = copy_of(built("executorch", "int8-dynamic"))
     path = folder / "manifest.json"
     text = path.read_text()
-    sigma = str(load_manifest(folder).sampler.sigmas[1])
+    sigma = str(load_manifest(folder).generation.sampler.sigmas[1])
     assert sigma in text
     for altered in (
         text.replace(sigma, sigma[:-1] + ("1" if sigma[-1] != "1" else "2")),
@@ -124,7 +125,7 @@ def test_a_sigma_or_a_swap_is_noticed_by_the_seal(built, copy_of, arm, tmp_path)
 
 def test_a_sigma_under_a_true_seal_is_noticed_by_the_runner(built, copy_of, reseal, arm, tmp_path):
     folder = copy_of(built("executorch", "int8-dynamic"))
-    sigma = load_manifest(folder).sampler.sigmas[1]
+    sigma = load_manifest(folder).generation.sampler.sigmas[1]
     reseal(folder)
     path = folder / "manifest.json"
     assert edge_run(folder, *REQUEST, "--out", tmp_path / "yes.wav").returncode == 0

@@ -1,0 +1,141 @@
+"""How much memory a generation will take, told before it begins: plain arithmetic on what the manifest says.
+
+It counts what a process grows by that has started and opened nothing, at the worst moment of the generation. It
+knows neither files nor engines, and is to be written line by line in every other language.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from runtime_py.audio import samples_in
+from runtime_py.errors import GenerationError
+from runtime_py.generation_spec import Interface
+from runtime_py.machine import MEGA, memory_available
+from runtime_py.manifest import Manifest, MemorySpec
+from runtime_py.request import Request
+
+SAMPLE_BYTES = 4
+MB = int(MEGA)
+LATENTS_KEPT = 4  # noise, latent, velocity and clean of one step
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramNeeds:
+    """A program of the bundle. output_bytes: of its outputs. packed_mapped: its packed weights are kept in a file
+    and mapped, as LiteRT's are unless it computes in float16."""
+
+    file_bytes: int
+    memory: MemorySpec
+    output_bytes: int
+    packed_mapped: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Bytes in memory. mapped: pages of files, which the system can take back. private: all else."""
+
+    mapped_bytes: int
+    private_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.mapped_bytes + self.private_bytes
+
+    def and_also(self, other: "Estimate") -> "Estimate":
+        return Estimate(
+            mapped_bytes=self.mapped_bytes + other.mapped_bytes,
+            private_bytes=self.private_bytes + other.private_bytes,
+        )
+
+
+NOTHING = Estimate(mapped_bytes=0, private_bytes=0)
+
+# What a runtime takes for itself with the first program, whatever the program is: measured as growth less all that
+# is counted below. Mapped are pages of its libraries, which nothing touched before: of ExecuTorch in Python 12 MB of
+# libtorch_cpu, 3 of its kernels and 2 of its XNNPACK; of LiteRT 11 MB of its WebGPU accelerator, which it opens even
+# where the CPU computes, 2 of itself and 2 of numpy.random. Private are the tokenizer, the graphs as the runtime
+# holds them, threads, and what the allocator keeps of the programs before.
+OVERHEAD = {
+    ("python", "executorch"): Estimate(mapped_bytes=17 * MB, private_bytes=4 * MB),
+    ("python", "litert"): Estimate(mapped_bytes=15 * MB, private_bytes=6 * MB),
+    ("native", "executorch"): Estimate(mapped_bytes=6 * MB, private_bytes=5 * MB),
+}
+
+
+def estimate_request(manifest: Manifest, request: Request, *, keep_loaded: bool, runtime: str = "python") -> Estimate:
+    """What `request` will take of memory with the bundle's own programs, in "python" or in the "native" runtime."""
+    audio, latent = manifest.generation.audio, manifest.generation.latent
+    return estimate(
+        [_needs(manifest, role) for role in manifest.programs],
+        latent_bytes=prod(latent.shape) * SAMPLE_BYTES,
+        audio_bytes=samples_in(request.seconds, audio.sample_rate) * audio.channels * SAMPLE_BYTES,
+        overhead=OVERHEAD[runtime, manifest.backend],
+        keep_loaded=keep_loaded,
+    )
+
+
+def _needs(manifest: Manifest, role: str) -> ProgramNeeds:
+    program = manifest.programs[role]
+    return ProgramNeeds(
+        file_bytes=program.bytes,
+        memory=program.memory,
+        output_bytes=_output_bytes(manifest.generation.programs[role]),
+        packed_mapped=manifest.backend == "litert" and role not in manifest.recipe.float16,
+    )
+
+
+def _output_bytes(interface: Interface) -> int:
+    return sum(prod(tensor.shape) * np.dtype(tensor.dtype).itemsize for tensor in interface.outputs)
+
+
+def estimate(
+    programs: Sequence[ProgramNeeds], *, latent_bytes: int, audio_bytes: int, overhead: Estimate, keep_loaded: bool
+) -> Estimate:
+    """Growth at the worst moment of a generation that runs `programs` in this order, the last being the decoder.
+
+    latent_bytes: of one latent. audio_bytes: of the seconds asked for. keep_loaded: all programs stay; else each is
+    let go before the next is loaded.
+    """
+    moments, stay = [], overhead
+    for index, program in enumerate(programs):
+        last = index == len(programs) - 1
+        own = latent_bytes * LATENTS_KEPT + program.output_bytes + (audio_bytes if last else 0)
+        moments.append(stay.and_also(while_loaded(program)))
+        moments.append(stay.and_also(while_run(program)).and_also(Estimate(mapped_bytes=0, private_bytes=own)))
+        if keep_loaded:
+            stay = stay.and_also(while_run(program))
+    # The windows' sound and the whole that it is joined to.
+    moments.append(stay.and_also(Estimate(mapped_bytes=0, private_bytes=2 * audio_bytes)))
+    return max(moments, key=lambda moment: moment.total_bytes)
+
+
+def while_loaded(program: ProgramNeeds) -> Estimate:
+    """All of the file is read, and its weights are packed beside it, or into a file that nothing has read yet."""
+    packed = 0 if program.packed_mapped else program.memory.packed_bytes
+    return Estimate(mapped_bytes=program.file_bytes, private_bytes=packed)
+
+
+def while_run(program: ProgramNeeds) -> Estimate:
+    """Of the file remains what was not packed, such as tables of embeddings: about as much as it is larger."""
+    packed, working = program.memory.packed_bytes, program.memory.working_bytes
+    unpacked = max(0, program.file_bytes - packed)
+    if program.packed_mapped:
+        return Estimate(mapped_bytes=unpacked + packed, private_bytes=working)
+    return Estimate(mapped_bytes=unpacked, private_bytes=packed + working)
+
+
+def refuse_little_memory(needed: Estimate) -> None:
+    """Refuse in one line where the system, or the container, says that less is free.
+
+    Raises:
+        GenerationError: less memory is free than `needed`.
+    """
+    available = memory_available()
+    if available is not None and available < needed.total_bytes:
+        raise GenerationError(
+            f"this needs {needed.total_bytes / MEGA:.0f} MB of memory, {available / MEGA:.0f} MB are free; close other "
+            "programs, ask for fewer seconds, or go on all the same with --force"
+        )

@@ -1,0 +1,162 @@
+"""edge-run plays a bundle as runtime_py does, and records it by the same contract."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from runtime_py import load
+from runtime_py.bundle import open_bundle, sha256_of
+from runtime_py.golden import read_golden, tensors_of
+from runtime_py.machine import this_machine
+from runtime_py.manifest import sealed
+from runtime_py.metrics import snr_db
+from runtime_py.receipt import identity, write_receipt
+from runtime_py.record import Record, check_record, read_record
+from runtime_py.request import Request
+from tests.runtime_native.conftest import Runner
+
+REQUEST = Request(prompt="warm arpeggios on house beats", seconds=0.5, seed=3, steps=3)
+WORDS = ("--prompt", REQUEST.prompt, "--seconds", REQUEST.seconds, "--seed", REQUEST.seed, "--steps", REQUEST.steps)
+ASKED_FOR_MORE_THAN_THERE_IS = 1 << 44
+
+
+@pytest.fixture(scope="session")
+def bundle(built: Callable[[str, str], Path]) -> Path:
+    return built("executorch", "fp32")
+
+
+@pytest.fixture
+def played(edge_run: Runner, bundle: Path, tmp_path: Path) -> Callable[..., tuple[str, Record]]:
+    """What edge-run prints in the end, and the record it writes."""
+
+    def played(*words: object) -> tuple[str, Record]:
+        done = edge_run("--bundle", bundle, "--record", tmp_path / "run.json", "--threads", 1, *words)
+        assert done.returncode == 0, done.stderr
+        record = read_record(tmp_path / "run.json")
+        check_record(record, open_bundle(bundle))
+        return done.stdout, record
+
+    return played
+
+
+def refused(edge_run: Runner, *words: object) -> tuple[int, str]:
+    """The exit code and the one line of a refusal."""
+    done = edge_run(*words)
+    assert (done.stdout, done.stderr.count("\n"), done.stderr.startswith("edge-run: error: ")) == ("", 1, True)
+    return done.returncode, done.stderr.removeprefix("edge-run: error: ").rstrip("\n")
+
+
+def test_every_tensor_is_what_python_makes_of_the_same_request(played, bundle):
+    _, record = played(*WORDS)
+    with load(bundle, threads=1) as generator:
+        events = list(generator.events(REQUEST))
+        expected = tensors_of(generator.spec, REQUEST, generator.encode(REQUEST), events)
+    assert record.tensors.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert np.array_equal(record.tensors[name], tensor), name
+
+
+def test_the_record_says_what_was_run_and_where(played, bundle, tmp_path):
+    _, record = played(*WORDS, "--label", "bench", "--out", tmp_path / "x.wav")
+    run = record.run
+    assert (run.label, run.threads, run.inputs, run.request) == ("bench", 1, "own", REQUEST)
+    assert run.machine == this_machine()
+    assert run.bundle.manifest_sha256 == sha256_of(bundle / "manifest.json")
+    stages = [(stage.stage, stage.index, stage.count) for stage in run.stages]
+    assert stages == [("conditioner", 1, 1), ("dit", 1, 3), ("dit", 2, 3), ("dit", 3, 3), ("decoder", 1, 1)]
+    assert all(stage.peak_rss_mb > 1 for stage in run.stages)
+    assert [stage.load > 0 for stage in run.stages] == [True, True, False, False, True]
+    assert record.wav is not None and record.wav.sha256 == sha256_of(tmp_path / "x.wav")
+    samples, rate = soundfile.read(tmp_path / "x.wav")
+    assert (samples.shape, rate) == ((record.wav.samples, record.wav.channels), record.wav.sample_rate)
+
+
+def test_opening_is_measured_and_said(played):
+    line, record = played(*WORDS)
+    said = re.fullmatch(r"Played 0\.500 s, opened in (\d+\.\d\d) s, first audio after \d+\.\d\d s\n", line)
+    assert said is not None
+    assert 0 < record.run.open_seconds < 60
+    assert float(said[1]) == pytest.approx(record.run.open_seconds, abs=0.006)
+
+
+def test_what_is_left_open_is_the_bundles_own(played, bundle):
+    _, record = played("--prompt", "rain")
+    spec = open_bundle(bundle).manifest.generation
+    expected = Request(prompt="rain", seconds=spec.seconds_limit, seed=0, steps=spec.sampler.steps)
+    assert record.run.request == expected
+
+
+def test_golden_replays_the_references_inputs(played, bundle):
+    opened = open_bundle(bundle)
+    golden = read_golden(opened)
+    _, record = played("--golden")
+    assert (record.run.inputs, record.run.request) == ("golden", opened.manifest.golden.request)
+    for name in ("input_ids", "seconds", "noise", "sigmas", "step_latent", "latent"):
+        assert np.array_equal(record.tensors[name], golden[name]), name
+    thresholds = opened.manifest.recipe.thresholds
+    assert snr_db(golden["step_velocity"], record.tensors["step_velocity"]) > thresholds["dit"]
+    assert snr_db(golden["audio"], record.tensors["audio"]) > thresholds["decoder"]
+
+
+def test_check_hashes_what_a_receipt_vouches_for(edge_run, bundle, copy_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = copy_of(bundle)
+    golden = folder / "golden.safetensors"
+    golden.write_bytes(golden.read_bytes()[:-1] + b"\x55")
+    found = {spec.file: identity((folder / spec.file).lstat()) for spec in open_files(bundle)}
+    write_receipt(folder, sha256_of(folder / "manifest.json"), found, begun_ns=1 << 62)
+    words = ("--bundle", folder, *WORDS, "--out", tmp_path / "x.wav")
+    assert edge_run(*words).returncode == 0
+    code, line = refused(edge_run, *words, "--check")
+    assert (code, "golden.safetensors was altered" in line) == (4, True)
+
+
+def open_files(bundle: Path) -> tuple:
+    return open_bundle(bundle).manifest.files
+
+
+def test_too_little_memory_is_refused_in_one_line_unless_forced(edge_run, bundle, copy_of, tmp_path):
+    folder = copy_of(bundle)
+    document = json.loads((folder / "manifest.json").read_text())
+    document["programs"]["dit"]["memory"]["working_bytes"] = ASKED_FOR_MORE_THAN_THERE_IS
+    (folder / "manifest.json").write_text(sealed(json.dumps({**document, "seal": ""})))
+    words = ("--bundle", folder, *WORDS, "--out", tmp_path / "x.wav")
+    code, line = refused(edge_run, *words)
+    assert code == 10
+    assert re.match(r"this needs 1759\d{4} MB of memory, \d+ MB are free; .*--seconds.*--force$", line)
+    assert not (tmp_path / "x.wav").exists()
+    assert edge_run(*words, "--force").returncode == 0
+    assert (tmp_path / "x.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--steps", 0), "steps is 0, expected 1 to 1000; the model is made for 8"),
+        (("--seed", -1), "seed is -1, expected 0 to 4294967295"),
+        (("--seconds", 0), "seconds is 0, expected a number above 0 and up to 0.743"),
+        (("--seconds", "nan"), "seconds is nan, expected a number above 0 and up to 0.743"),
+        (("--prompt", " "), "the prompt is empty; say what to play"),
+        (("--prompt", "\u200b\u200b"), "the prompt holds only spaces and control characters"),
+    ],
+)
+def test_a_request_out_of_range_is_refused(edge_run, bundle, tmp_path, words, message):
+    given = ("--prompt", "rain") if words[0] != "--prompt" else ()
+    code, line = refused(edge_run, "--bundle", bundle, *given, *words, "--out", tmp_path / "x.wav")
+    assert code == 2
+    assert line.startswith(message)
+    assert not (tmp_path / "x.wav").exists()
+
+
+def test_a_bundle_of_another_backend_is_refused(edge_run, bundle, copy_of, tmp_path):
+    folder = copy_of(bundle)
+    document = json.loads((folder / "manifest.json").read_text())
+    text = sealed(json.dumps({**document, "backend": "litert", "seal": ""}))
+    (folder / "manifest.json").write_text(text)
+    code, line = refused(edge_run, "--bundle", folder, *WORDS, "--out", tmp_path / "x.wav")
+    assert (code, "is a litert bundle" in line) == (4, True)
