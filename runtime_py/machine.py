@@ -108,7 +108,7 @@ def _container_rooms() -> list[int | None]:
     """What is left of the memory limits of this process's groups: version 2 of cgroups, then version 1."""
     rooms: list[int | None] = []
     for line in _read(OWN_CGROUPS).splitlines():  # number:controllers:group
-        _, controllers, group = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, group = [*line.split(":", 2), "", ""][:3]
         if controllers == "" and group:
             rooms += _rooms(CGROUPS, group, "memory.max", "memory.current", "inactive_file")
         elif "memory" in controllers.split(","):

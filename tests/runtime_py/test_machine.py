@@ -154,8 +154,9 @@ FIRST = "12:cpu,cpuacct:/app\n5:memory:/app/job\n1:name=systemd:/app\n0::/app\n"
             8 * GIB,
         ),
     ],
-    ids=["limit", "no limit", "of one above", "seen at the root", "beyond", "what is reclaimed first", "above the system's", "another's",
-         "no use", "no number", "version 1", "version 1, what is reclaimed first", "version 1 at the root", "version 1 without"],
+    ids=["limit", "no limit", "of one above", "seen at the root", "beyond", "reclaimed", "above the system's",
+         "another's", "no use", "no number", "version 1", "version 1, reclaimed", "version 1 at the root",
+         "version 1 without"],
 )  # fmt: skip
 def test_a_container_may_take_what_its_groups_leave_and_no_more_than_the_system_has(system, groups, files, left):
     system(groups=groups, **files)
