@@ -111,7 +111,8 @@ class Generator:
         return encode_prompt(self._tokenizer, request, self.spec)
 
     def pieces(self, request: Request) -> list[str]:
-        """What `events` will do, one name for each event to come."""
+        """What `events` will do, one name for each event to come; UsageError for a request out of range."""
+        check_request(request, self.spec)
         conditioned = self._conditioning(request) is not None
         return pieces(self.spec, request, window=self._window, conditioned=conditioned)
 

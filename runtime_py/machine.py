@@ -12,7 +12,7 @@ from pathlib import Path
 
 MEGA = 1e6
 CPUINFO, MEMINFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/meminfo"), Path("/proc/self/status")
-CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 NO_LIMIT = 1 << 60  # version 1 of cgroups writes a number near 2^63 where there is none
 
 
@@ -55,8 +55,8 @@ def cpu_name(cpuinfo: str) -> str:
 
 def features_of_all(cpuinfo: str) -> tuple[str, ...]:
     """The features that every core has by the text of /proc/cpuinfo, in the order of the first one."""
-    lists = [(core.get("Features") or core.get("flags") or "").split() for core in _cores(cpuinfo)]
-    lists = [features for features in lists if features]
+    texts = [core.get("Features", core.get("flags")) for core in _cores(cpuinfo)]
+    lists = [text.split() for text in texts if text is not None]  # old kernels list them once, below the last core
     common = set(lists[0]).intersection(*lists[1:]) if lists else set()
     return tuple(feature for feature in (lists[0] if lists else ()) if feature in common)
 
@@ -107,7 +107,7 @@ def _meminfo(name: str) -> int | None:
 def _container_rooms() -> list[int | None]:
     """What is left of the memory limits of this process's groups: version 2 of cgroups, then version 1."""
     rooms: list[int | None] = []
-    for line in _read(Path("/proc/self/cgroup")).splitlines():
+    for line in _read(OWN_CGROUPS).splitlines():
         _, controllers, group = line.split(":", 2)
         if controllers == "":
             rooms += _rooms(CGROUPS, group, "memory.max", "memory.current")

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from edge_export.backends.backend import Compiled, check_ports
-from edge_export.backends.memory_executorch import program_memory
+from edge_export.backends.memory_executorch import lowered_memory
 from edge_export.errors import BuildError, EdgeExportError, MissingDependency
 from edge_export.submodules.submodule import Part
 from quantization.recipe import Recipe
@@ -46,7 +46,7 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
             graph = _graph_spec(top)
             program = lowered.to_executorch()
             (plan,) = program.executorch_program.execution_plan
-            memory = program_memory(top, planned_bytes=sum(plan.non_const_buffer_sizes))
+            memory = lowered_memory(top, planned_bytes=sum(plan.non_const_buffer_sizes))
             with out.open("wb") as file:
                 program.write_to_file(file)
             del lowered, top, program, plan

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edge_export.backends.backend import Compiled, check_ports
 from edge_export.backends.litert_graph import graph_spec, layer_operators, layers_in, open_graph, weights_dtypes
-from edge_export.backends.memory_litert import program_memory
+from edge_export.backends.memory_litert import model_memory
 from edge_export.errors import BuildError, BundleError, EdgeExportError, MissingDependency
 from edge_export.submodules.submodule import Named, Part
 from quantization.embedding import quantize_embeddings
@@ -170,7 +170,7 @@ def _describe(interpreter: "Interpreter", part: Part, float16: bool) -> Compiled
         inputs=check_ports(part.name, "inputs", part.inputs, list(inputs)),
         outputs=check_ports(part.name, "outputs", part.outputs, list(outputs)),
         graph=graph_spec(interpreter),
-        memory=program_memory(interpreter, float16=float16),
+        memory=model_memory(interpreter, float16=float16),
     )
 
 

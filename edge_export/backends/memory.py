@@ -33,9 +33,10 @@ class Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """An operation's weights, tensor `array`: output channels, values of each, in tiles that belong together.
+    """An operation's weights, tensor `array`, and their output channels.
 
-    A strided transposed convolution is `parts` convolutions, which are packed one by one.
+    parts: what is packed on its own, each with so many channels: a group, a stride of a transposed convolution, a
+    matrix of a batch.
     """
 
     array: int
@@ -69,19 +70,36 @@ class Lifetime:
         return self.first <= other.last and other.first <= self.last
 
 
+@dataclass(frozen=True, kw_only=True)
+class GraphMemory:
+    """Of one graph: weights as packed, the arena of a run, and pointers, which are kept from run to run."""
+
+    packed_bytes: int
+    arena_bytes: int
+    pointer_bytes: int
+
+
 def graph_memory(
     arrays: Mapping[int, Array], operations: Sequence[Operation], *, shared_weights: bool = False
-) -> MemorySpec:
-    """Packed weights; the arena of one run, and the pointers kept between runs.
-
-    shared_weights: weights that several operations use are packed once, and not for each.
-    """
+) -> GraphMemory:
+    """shared_weights: weights that several operations use are packed once, and not for each."""
     weights = [op.weights for op in operations if op.weights is not None and not arrays[op.weights.array].planned]
     to_pack = {each.array: each for each in weights}.values() if shared_weights else weights
-    packed = sum(packed_bytes(arrays[each.array], each) for each in to_pack)
-    arena = arena_bytes([*_tensors(arrays, operations), *_packed_in_the_run(arrays, operations)])
-    pointers = POINTER_BYTES * sum(op.pointers for op in operations)
-    return MemorySpec(packed_bytes=packed, working_bytes=arena + pointers)
+    return GraphMemory(
+        packed_bytes=sum(packed_bytes(arrays[each.array], each) for each in to_pack),
+        arena_bytes=arena_bytes([*_tensors(arrays, operations), *_packed_in_the_run(arrays, operations)]),
+        pointer_bytes=POINTER_BYTES * sum(op.pointers for op in operations),
+    )
+
+
+def program_memory(graphs: Sequence[GraphMemory], buffer_bytes: int) -> MemorySpec:
+    """Of graphs that run one after another in one arena, and the buffers between and around them."""
+    return MemorySpec(
+        packed_bytes=sum(graph.packed_bytes for graph in graphs),
+        working_bytes=buffer_bytes
+        + max((graph.arena_bytes for graph in graphs), default=0)
+        + sum(graph.pointer_bytes for graph in graphs),
+    )
 
 
 def packed_bytes(array: Array, weights: Weights) -> int:

@@ -6,7 +6,7 @@ It reads the delegates' own graphs, by the schema that the executorch package ca
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import fx
 
-from edge_export.backends.memory import Array, Operation, Weights, graph_memory
+from edge_export.backends.memory import Array, GraphMemory, Operation, Weights, graph_memory, program_memory
 from runtime_py.manifest import MemorySpec
 
 NO_TENSOR = 2**32 - 1
@@ -37,30 +37,26 @@ INFINITE = re.compile(r"(?<=: )(-?)inf\b")
 Node = Mapping[str, Any]
 
 
-def program_memory(top: fx.GraphModule, planned_bytes: int) -> MemorySpec:
-    """Of a lowered graph: all its delegates' weights, and `planned_bytes` of its own beside what delegates plan.
+def lowered_memory(top: fx.GraphModule, planned_bytes: int) -> MemorySpec:
+    """Of a lowered graph that has `planned_bytes` of its own between and around its delegates."""
+    nodes = [node for node in top.graph.nodes if node.op == "get_attr" and node.name.startswith("lowered_module")]
+    return delegates_memory([getattr(top, str(node.target)).processed_bytes for node in nodes], planned_bytes)
 
-    Each delegate has an arena of its own, as in a build of ExecuTorch that does not share them.
+
+def delegates_memory(payloads: Iterable[bytes], planned_bytes: int) -> MemorySpec:
+    """Of XNNPACK delegates as they are in a program: each a header and a graph.
+
+    As ExecuTorch's wheels run them: in one arena, and every operation packs its own copy of weights. Its presets for
+    Android and Apple pack equal weights once, and need no more than this.
     """
-    delegates = [delegate_memory(payload) for payload in _payloads(top)]
-    return MemorySpec(
-        packed_bytes=sum(each.packed_bytes for each in delegates),
-        working_bytes=planned_bytes + sum(each.working_bytes for each in delegates),
-    )
+    return program_memory([_graph_memory(_read_graph(payload)) for payload in payloads], planned_bytes)
 
 
-def delegate_memory(payload: bytes) -> MemorySpec:
-    """Of one XNNPACK delegate, as ExecuTorch writes it: a header and a graph."""
-    graph = _read_graph(payload)
+def _graph_memory(graph: Node) -> GraphMemory:
     unions = [value["xvalue_union"] for value in graph["xvalues"]]
     tensors = [union.get("tensor_value", union) for union in unions]  # quantized ones are one level down
     arrays = {tensor["id_out"]: _array(tensor) for tensor in tensors}
     return graph_memory(arrays, [_operation(node, arrays) for node in graph["xnodes"]])
-
-
-def _payloads(top: fx.GraphModule) -> list[bytes]:
-    nodes = [node for node in top.graph.nodes if node.op == "get_attr" and node.name.startswith("lowered_module")]
-    return [getattr(top, str(node.target)).processed_bytes for node in nodes]
 
 
 def _read_graph(payload: bytes) -> dict[str, Any]:

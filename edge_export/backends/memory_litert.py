@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_export.backends.litert_graph import DELEGATE, WEIGHT, Op, ops_in
-from edge_export.backends.memory import Array, Operation, Weights, graph_memory
+from edge_export.backends.memory import Array, Operation, Weights, graph_memory, program_memory
 from runtime_py.manifest import MemorySpec
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ ELEMENTWISE = frozenset({
 # fmt: on
 
 
-def program_memory(interpreter: "Interpreter", float16: bool) -> MemorySpec:
+def model_memory(interpreter: "Interpreter", float16: bool) -> MemorySpec:
     """Of the main graph; with `float16`, as if XNNPACK computed in that, and packed its weights in it.
 
     XNNPACK packs weights that several operations share once. Inputs and outputs have buffers beside the arena.
@@ -37,8 +37,7 @@ def program_memory(interpreter: "Interpreter", float16: bool) -> MemorySpec:
         for number in {number for op in ops for number in (*op.inputs, *op.outputs) if number >= 0}
     }
     buffers = sum(_details_bytes(interpreter, number) for number in outside)
-    memory = graph_memory(arrays, list(_operations(ops, arrays)), shared_weights=True)
-    return MemorySpec(packed_bytes=memory.packed_bytes, working_bytes=memory.working_bytes + buffers)
+    return program_memory([graph_memory(arrays, list(_operations(ops, arrays)), shared_weights=True)], buffers)
 
 
 def _array(interpreter: "Interpreter", number: int, *, planned: bool, float16: bool) -> Array:

@@ -93,22 +93,18 @@ def estimated(bundle: Path, seconds: float, *, runtime: str = "python", keep_loa
 def memory_of(program: Path, *, float16: bool = False) -> MemorySpec:
     """What a compile says of the program that it wrote, found in the file."""
     if program.suffix == ".tflite":
-        from edge_export.backends.memory_litert import program_memory
+        from edge_export.backends.memory_litert import model_memory
         from runtime_py.engines.litert import open_model
 
-        return program_memory(open_model(program), float16=float16)
+        return model_memory(open_model(program), float16=float16)
     from executorch.exir._serialize._program import deserialize_pte_binary
 
-    from edge_export.backends.memory_executorch import delegate_memory
+    from edge_export.backends.memory_executorch import delegates_memory
 
     file = deserialize_pte_binary(program.read_bytes()).program
     (plan,) = file.execution_plan
     data = [bytes(file.backend_delegate_data[delegate.processed.index].data) for delegate in plan.delegates]
-    delegates = [delegate_memory(payload) for payload in data]
-    return MemorySpec(
-        packed_bytes=sum(each.packed_bytes for each in delegates),
-        working_bytes=sum(plan.non_const_buffer_sizes) + sum(each.working_bytes for each in delegates),
-    )
+    return delegates_memory(data, sum(plan.non_const_buffer_sizes))
 
 
 def resident(pid: int) -> Resident:

@@ -67,9 +67,9 @@ def made(a: tuple[Run, ...], b: tuple[Run, ...] | None = None, name: str = "mine
 
 
 def shown(result: Bench) -> str:
-    console = Console(file=StringIO(), width=200)
-    console.print(*bench_table(result.summary, result.paired))
-    return console.file.getvalue()
+    text = StringIO()
+    Console(file=text, width=200).print(*bench_table(result.summary, result.paired))
+    return text.getvalue()
 
 
 # Arithmetic

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -48,7 +49,7 @@ KEY = ProgramKey(
     as_published=False,
     toolchain={"torch": "2.13.0", "edge-export": "0.1.0"},
 )
-CHANGES = {
+CHANGES: dict[str, list[Any]] = {
     "submodule": ["decoder"],
     "backend": ["executorch"],
     "checkpoint_sha256": ["1" * 64],
@@ -115,7 +116,7 @@ def failing(number: int):
 def rewritten(entry: Path, **changes: object) -> None:
     """entry.json with other values and a seal that fits them."""
     document = json.loads((entry / "entry.json").read_text()) | changes
-    document["seal"] = cache._seal(document)
+    document["seal"] = cache._seal(document)  # noqa: SLF001
     (entry / "entry.json").write_text(json.dumps(document))
 
 
@@ -344,7 +345,7 @@ def replaced(old: str, new: str):
 def missing_key(entry: Path) -> None:
     document = json.loads((entry / "entry.json").read_text())
     del document["bytes"]
-    document["seal"] = cache._seal(document)
+    document["seal"] = cache._seal(document)  # noqa: SLF001
     (entry / "entry.json").write_text(json.dumps(document))
 
 
@@ -628,7 +629,7 @@ def test_what_was_used_longest_ago_goes_first(made, monkeypatch):
 def test_the_entry_just_kept_stays_even_when_it_is_too_large_and_old(made, monkeypatch):
     made.keep(OTHER)
     monkeypatch.setattr(cache, "MAX_BYTES", 1)
-    keep = cache._keep
+    keep = cache._keep  # noqa: SLF001
 
     def keep_long_ago(entry, *rest):
         keep(entry, *rest)

@@ -289,9 +289,10 @@ def test_stopping_a_build_leaves_nothing_and_says_so(built, oracle, tmp_path, tm
     command = [sys.executable, "-m", "edge_export", "build", "--checkpoint", str(oracle), "--recipe", str(recipe)]
     command += ["--out", str(tmp_path / "x")]
     environment = {**os.environ, "TMPDIR": str(scratch)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
-        for line in process.stderr:
+    with subprocess.Popen(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        for line in process.stderr or ():
             if "compiling the dit" in line:
                 break
         assert [path.name for path in tmp_path.iterdir()] != ["x"]

@@ -48,8 +48,8 @@ def published(tmp_path_factory):
     """The config of the published size: its weights would be 2.4 GB."""
     folder = tmp_path_factory.mktemp("published")
     (folder / "t5-base").mkdir()
-    new_checkpoint._write_json(folder / "model_config.json", model_config(SIZES["published"]))
-    new_checkpoint._write_json(folder / "t5-base" / "config.json", t5_config(SIZES["published"]))
+    (folder / "model_config.json").write_text(json.dumps(model_config(SIZES["published"])))
+    (folder / "t5-base" / "config.json").write_text(json.dumps(t5_config(SIZES["published"])))
     return load_config(folder)
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,7 +156,7 @@ def test_a_layer_in_int8_multiplies_rounded_weights_with_rounded_activations(lay
         layer.weight[(slice(None), 3) if transposed else 3] *= 1000
     with in_int8([layer]):
         made = layer(x)
-    again = type(layer).__new__(type(layer))
+    again: Any = object.__new__(type(layer))
     again.__dict__ = {**layer.__dict__, "_parameters": dict(layer._parameters)}
     again.weight = nn.Parameter(int8_weights(layer.weight, 1 if transposed else 0), requires_grad=False)
     assert torch.equal(made, again(int8_activations(x, (-1,) if linear else None)))
@@ -202,7 +203,9 @@ def test_a_convolution_is_as_the_build_for_executorch_quantizes_it(layer):
     inputs = part.example_inputs()
     reference, ours = outputs_of(part, inputs), in_all(part, inputs)
     exported = torch.export.export(part.module, (), inputs).module()
-    theirs = quantize_convolutions(exported, part.module, "x", everything_in_int8(), inputs)(**inputs)[0]
+    quantized = quantize_convolutions(exported, part.module, "x", everything_in_int8(), inputs)
+    assert quantized is not None
+    theirs = quantized(**inputs)[0]
     assert snr_db(reference[0], ours[0]) < 50
     assert snr_db(theirs.numpy(), ours[0]) > 70
 

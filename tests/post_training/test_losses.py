@@ -49,7 +49,7 @@ def test_feature_matching_by_hand_and_it_teaches_the_maker_alone():
     real = [[torch.tensor([1.0, 3.0], requires_grad=True)]]
     made = [[torch.tensor([0.0, 4.0], requires_grad=True)]]
     loss = feature_matching(real, made)
-    assert float(loss) == pytest.approx(1 / 2)  # mean |(1, -1)| over mean |(1, 3)|
+    assert loss.item() == pytest.approx(1 / 2)  # mean |(1, -1)| over mean |(1, 3)|
     loss.backward()
     assert real[0][0].grad is None and made[0][0].grad is not None
 

@@ -4,7 +4,11 @@ import dataclasses
 
 import pytest
 
-from runtime_py.estimate import Estimate, MemorySpec, ProgramNeeds, bytes_of_audio, estimate
+from runtime_py.errors import GenerationError
+from runtime_py.estimate import Estimate, ProgramNeeds, estimate, estimate_request, refuse_little_memory
+from runtime_py.manifest import MemorySpec
+from runtime_py.request import Request
+from tests.runtime_py.test_manifest import MANIFEST
 
 OVERHEAD = Estimate(mapped_bytes=1_000_000, private_bytes=2_000_000)
 SMALL = ProgramNeeds(
@@ -51,6 +55,22 @@ def test_programs_that_stay_add_up():
     assert (mapped, private) == (alone[0] + 2 * 30, alone[1] + 2 * 120)
 
 
-@pytest.mark.parametrize(("seconds", "bytes_"), [(1.0, 352_800), (0.00001, 0), (7.0, 2_469_600)])
-def test_audio_has_the_samples_of_the_clip(seconds, bytes_):
-    assert bytes_of_audio(seconds, 44_100, 2) == bytes_
+def test_a_longer_clip_takes_its_samples_more():
+    short, long = (
+        estimate_request(MANIFEST, Request(prompt="a", seconds=seconds), keep_loaded=True) for seconds in (0.1, 0.7)
+    )
+    assert long.private_bytes - short.private_bytes in (more := 4 * 2 * (30_870 - 4_410), 2 * more)
+    assert long.mapped_bytes == short.mapped_bytes
+
+
+@pytest.mark.parametrize("free", [2_999_999, 0])
+def test_less_memory_than_needed_is_refused_in_one_line(monkeypatch, free):
+    monkeypatch.setattr("runtime_py.estimate.memory_available", lambda: free)
+    with pytest.raises(GenerationError, match=r"this needs 3 MB of memory, \d MB are free; .*--force"):
+        refuse_little_memory(OVERHEAD)
+
+
+@pytest.mark.parametrize("free", [3_000_000, None])
+def test_enough_memory_or_a_system_that_does_not_say_refuses_nothing(monkeypatch, free):
+    monkeypatch.setattr("runtime_py.estimate.memory_available", lambda: free)
+    refuse_little_memory(OVERHEAD)

@@ -76,7 +76,7 @@ def test_events_follow_the_data_and_conditioning_goes_by_name():
 
 
 def test_a_stage_is_let_go_before_the_next_is_loaded():
-    alive = []
+    alive: list[int] = []
 
     class Counted(Echo):
         def __init__(self) -> None:

@@ -109,10 +109,10 @@ def test_another_cpu_is_another_key(program, monkeypatch):
 
 def test_what_the_cpu_is_doing_now_is_no_part_of_it():
     """Its clock goes up and down from one moment to the next, and cores are many or few."""
-    told = " ".join(kept._cpu())
-    assert "MHz" not in told
-    assert kept._cpu() == kept._cpu()
-    assert kept._cpu()[0]
+    first, again = kept._cpu(), kept._cpu()  # noqa: SLF001
+    assert "MHz" not in " ".join(first)
+    assert first == again
+    assert first[0]
 
 
 def test_a_system_without_cpuinfo_has_keys_too(program, monkeypatch):
@@ -152,9 +152,13 @@ def test_a_runtime_that_writes_nothing_leaves_nothing(folder):
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_run_that_fails_keeps_nothing(folder, error):
-    with pytest.raises(error), packed_weights(KEY, folder) as path:
-        path.write_bytes(WEIGHTS[:100])
-        raise error
+    def run() -> None:
+        with packed_weights(KEY, folder) as path:
+            path.write_bytes(WEIGHTS[:100])
+            raise error
+
+    with pytest.raises(error):
+        run()
     assert names(folder) == []
     assert found(folder) is None
 

@@ -12,7 +12,7 @@ from safetensors.numpy import save, save_file
 from runtime_py.errors import BundleError
 from runtime_py.safetensors import parse_safetensors, read_safetensors
 
-TENSORS = {
+TENSORS: dict[str, np.ndarray] = {
     "single": np.linspace(-1, 1, 6, dtype=np.float32).reshape(1, 2, 3),
     "half": np.array([1.5, -2], np.float16),
     "whole": np.array([[-7], [2**31 - 1]], np.int32),

@@ -50,12 +50,12 @@ def test_eight_steps_have_the_published_librarys_sigmas(oracle):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 8, 25, 1000])
-@pytest.mark.parametrize("logsnr", [(-6.0, 2.0), (-4.0, 4.0)])
-def test_sigmas_are_torchs(steps, logsnr):
-    wanted = torch.sigmoid(-torch.linspace(*logsnr, steps + 1))
+@pytest.mark.parametrize(("low", "high"), [(-6.0, 2.0), (-4.0, 4.0)])
+def test_sigmas_are_torchs(steps, low, high):
+    wanted = torch.sigmoid(-torch.linspace(low, high, steps + 1))
     wanted[0], wanted[-1] = 1, 0
     np.testing.assert_allclose(
-        logsnr_grid(steps, logsnr_low=logsnr[0], logsnr_high=logsnr[1]), wanted.numpy(), rtol=0, atol=1.2e-7
+        logsnr_grid(steps, logsnr_low=low, logsnr_high=high), wanted.numpy(), rtol=0, atol=1.2e-7
     )
 
 

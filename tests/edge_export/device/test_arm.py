@@ -70,7 +70,8 @@ def edge_run(folder: Path, *options: object) -> subprocess.CompletedProcess[str]
     """The runner by itself: nothing here looks at the bundle first."""
     runner = build_runner("linux-arm64").folder
     start = [*command(CPUS["max"]), runner / "ld-linux-aarch64.so.1", "--library-path", runner, runner / "edge-run"]
-    return subprocess.run([*start, "--bundle", folder, *map(str, options)], capture_output=True, text=True)
+    argv = [*map(str, start), "--bundle", str(folder), *map(str, options)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
 def refused(folder: Path, out: Path) -> str:

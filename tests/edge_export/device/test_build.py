@@ -48,7 +48,10 @@ def with_sdk(chain: build.Toolchain, folder: Path) -> build.Toolchain:
 def test_the_same_sources_are_built_once_and_others_again(sources):
     first, again = build_runner("host", sources=sources), build_runner("host", sources=sources)
     assert first == again
-    assert subprocess.run([first.folder / "edge-run"], capture_output=True, text=True).stderr == "[1/1] hello\n"
+    assert (
+        subprocess.run([first.folder / "edge-run"], capture_output=True, text=True, check=True).stderr
+        == "[1/1] hello\n"
+    )
     (sources / "src" / "main.cpp").write_text(MAIN.replace("hello", "other"))
     assert build_runner("host", sources=sources).folder != first.folder
 

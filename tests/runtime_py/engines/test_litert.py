@@ -226,7 +226,7 @@ def test_packed_weights_of_another_kind_under_a_true_checksum_do_not_stop_a_run(
 
 
 def test_a_disk_too_full_for_packed_weights_does_not_stop_a_run(linear, weights, monkeypatch):
-    given, compiled = [], engine._compiled
+    given, compiled = [], engine._compiled  # noqa: SLF001
 
     def full(path, threads, flags, kept_in):
         given.append(kept_in)
