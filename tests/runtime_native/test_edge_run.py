@@ -128,7 +128,7 @@ def test_too_little_memory_is_refused_in_one_line_unless_forced(edge_run, bundle
     words = ("--bundle", folder, *WORDS, "--out", tmp_path / "x.wav")
     code, line = refused(edge_run, *words)
     assert code == 10
-    assert re.match(r"this needs 1759\d{4} MB of memory, \d+ MB are free; .*--seconds.*--force$", line)
+    assert re.match(r"this needs 1759\d{4} MB of memory, \d+ MB are free; .*fewer seconds.*--force$", line)
     assert not (tmp_path / "x.wav").exists()
     assert edge_run(*words, "--force").returncode == 0
     assert (tmp_path / "x.wav").exists()
