@@ -108,7 +108,7 @@ def test_a_system_that_does_not_say_is_unknown(system, monkeypatch, tmp_path):
     assert this_machine().memory_bytes == 0
 
 
-SECOND = "0::/app/job\n"
+SECOND = "0::/app/job\nno group at all\n"
 FIRST = "12:cpu,cpuacct:/app\n5:memory:/app/job\n1:name=systemd:/app\n0::/app\n"
 
 
@@ -120,6 +120,15 @@ FIRST = "12:cpu,cpuacct:/app\n5:memory:/app/job\n1:name=systemd:/app\n0::/app\n"
         (SECOND, {"app/memory.max": GIB, "app/memory.current": GIB // 4, "app/job/memory.max": "max"}, 3 * GIB // 4),
         (SECOND, {"memory.max": GIB, "memory.current": GIB // 8}, 7 * GIB // 8),
         (SECOND, {"app/job/memory.max": GIB, "app/job/memory.current": 2 * GIB}, 0),
+        (
+            SECOND,
+            {
+                "app/job/memory.max": GIB,
+                "app/job/memory.current": GIB,
+                "app/job/memory.stat": f"anon 1\ninactive_file {GIB // 4}\nactive_file 9",
+            },
+            GIB // 4,
+        ),
         (SECOND, {"app/job/memory.max": 32 * GIB, "app/job/memory.current": GIB}, 8 * GIB),
         (SECOND, {"other/memory.max": GIB, "other/memory.current": 0}, 8 * GIB),
         (SECOND, {"app/job/memory.max": GIB}, 8 * GIB),
@@ -129,6 +138,15 @@ FIRST = "12:cpu,cpuacct:/app\n5:memory:/app/job\n1:name=systemd:/app\n0::/app\n"
             {"memory/app/job/memory.limit_in_bytes": GIB, "memory/app/job/memory.usage_in_bytes": GIB // 2},
             GIB // 2,
         ),
+        (
+            FIRST,
+            {
+                "memory/app/job/memory.limit_in_bytes": GIB,
+                "memory/app/job/memory.usage_in_bytes": GIB,
+                "memory/app/job/memory.stat": f"inactive_file 5\ntotal_inactive_file {GIB // 2}",
+            },
+            GIB // 2,
+        ),
         (FIRST, {"memory/memory.limit_in_bytes": 2 * GIB, "memory/memory.usage_in_bytes": GIB}, GIB),
         (
             FIRST,
@@ -136,8 +154,9 @@ FIRST = "12:cpu,cpuacct:/app\n5:memory:/app/job\n1:name=systemd:/app\n0::/app\n"
             8 * GIB,
         ),
     ],
-    ids=["limit", "no limit", "of one above", "seen at the root", "beyond", "above the system's", "another's",
-         "no use", "no number", "version 1", "version 1 at the root", "version 1 without"],
+    ids=["limit", "no limit", "of one above", "seen at the root", "beyond", "reclaimed", "above the system's",
+         "another's", "no use", "no number", "version 1", "version 1, reclaimed", "version 1 at the root",
+         "version 1 without"],
 )  # fmt: skip
 def test_a_container_may_take_what_its_groups_leave_and_no_more_than_the_system_has(system, groups, files, left):
     system(groups=groups, **files)
