@@ -128,8 +128,9 @@ def _rooms(root: Path, group: str, limit: str, use: str, reclaimable: str) -> li
 
 
 def _room(limit: int | None, use: int | None, reclaimable: int) -> int | None:
-    known = limit is not None and use is not None and limit < NO_LIMIT
-    return max(0, limit - max(0, use - reclaimable)) if known else None
+    if limit is None or use is None or limit >= NO_LIMIT:
+        return None
+    return max(0, limit - max(0, use - reclaimable))
 
 
 def _stat(folder: Path, name: str) -> int:

@@ -154,10 +154,13 @@ def _play(
     """One clip; its events are kept where they are to be recorded."""
     from runtime_py.record import Recorder
 
-    recorder, events = Recorder(), generator.events(request)
-    recorded = events if record is None else recorder.watch(events)
+    recorder = Recorder()
+    if record is None:
+        events = generator.events(request)
+    else:
+        events = recorder.watch(generator.events(request, opening=recorder.opening))
     pieces = [f"{name}{piece}" for piece in generator.pieces(request)]
-    return generator.clip(request, _watched(recorded, progress, pieces)), recorder
+    return generator.clip(request, _watched(events, progress, pieces)), recorder
 
 
 def _numbered(path: Path, count: int) -> list[Path]:
