@@ -11,6 +11,7 @@ from edge_export import __version__
 from edge_export.commands.options import (
     BundleArgument,
     FloatOption,
+    ForceOption,
     JsonOption,
     SecondsOption,
     StepsOption,
@@ -48,7 +49,6 @@ EngineOption = Annotated[
 CheckOption = Annotated[
     bool, typer.Option("--check", help="Hash every file of the bundle again, whatever is known of it.")
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Play even where less memory is free than that takes.")]
 RecordOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write what `compare` reads: times, and every tensor.")
 ]
