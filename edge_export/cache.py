@@ -101,7 +101,7 @@ class ProgramCache:
     """The cache for one build. After trouble with its folder it says so once, and holds and keeps nothing more."""
 
     def __init__(self, folder: Path | None, note: Callable[[str], None]) -> None:
-        """`folder` of None is the default one; `note` is told, in one line each, what a user should know.
+        """`folder` of None is the default one; `note` gets, in one line each, what a user should know.
 
         Raises:
             UsageError: `folder` was given, and is a file or below one.

@@ -2,6 +2,7 @@
 
     DIR/model_config.json  DIR/model.safetensors                       Stable Audio Open Small
     DIR/t5-base/config.json  .../model.safetensors  .../spiece.model   its text encoder
+    DIR/LICENSE.md, DIR/NOTICE and the like                            what of NOTICES the hub has
 
 Unfinished files wait in DIR/.unfinished. Requests, logins and retries are huggingface_hub's; it is asked file by
 file because its own download of a folder starts an interrupted file again from the beginning. It knows no network
@@ -30,6 +31,7 @@ MODEL_REPO = "stabilityai/stable-audio-open-small"
 T5_REPO = "google-t5/t5-base"
 MODEL_FILES = ("model_config.json", "model.safetensors")
 T5_FILES = ("config.json", "model.safetensors", "spiece.model")
+NOTICES = ("LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE", "NOTICE.md", "NOTICE.txt")
 UNFINISHED_FOLDER = ".unfinished"
 ANSWER_SECONDS = 10.0  # to wait for the hub's answer about one file
 READ_BYTES = 1 << 20
@@ -105,11 +107,12 @@ def _describe_all(endpoint: str, folder: Path, model_repo: str, t5_repo: str, pr
     """Ask for all files before the first is fetched: a licence not accepted shows at once."""
     places = [(model_repo, name, folder / name) for name in MODEL_FILES]
     places += [(t5_repo, name, folder / t5_repo.rsplit("/", 1)[-1] / name) for name in T5_FILES]
+    places += [(model_repo, name, folder / name) for name in NOTICES]
     files: list[RemoteFile] = []
-    for repo, name, target in places:
-        progress("asking the hub", len(files), len(places))
+    for done, (repo, name, target) in enumerate(places):
+        progress("asking the hub", done, len(places))
         with _hub_errors(endpoint, repo, name):
-            files.append(_describe(endpoint, repo, name, target))
+            files += _describe(endpoint, repo, name, target, optional=name in NOTICES)
     return files
 
 
@@ -133,16 +136,22 @@ def _endpoint() -> str:
     raise UsageError(f"HF_ENDPOINT is {endpoint!r}, expected an address such as https://huggingface.co")
 
 
-def _describe(endpoint: str, repo: str, name: str, target: Path) -> RemoteFile:
-    """Ask the hub for the newest version of one file."""
+def _describe(endpoint: str, repo: str, name: str, target: Path, *, optional: bool) -> list[RemoteFile]:
+    """Ask the hub for the newest version of one file; an `optional` one that is not there is none."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import RemoteEntryNotFoundError
 
     url = hf_hub_url(repo, name, endpoint=endpoint)
-    known = get_hf_file_metadata(url, timeout=ANSWER_SECONDS, endpoint=endpoint)
+    try:
+        known = get_hf_file_metadata(url, timeout=ANSWER_SECONDS, endpoint=endpoint)
+    except RemoteEntryNotFoundError:
+        if optional:
+            return []
+        raise
     if known.commit_hash is None or known.etag is None or known.size is None:
         raise FetchError(f"{endpoint} does not answer like a hub (no commit, etag or size); check HF_ENDPOINT")
     pinned = hf_hub_url(repo, name, revision=known.commit_hash, endpoint=endpoint)
-    return RemoteFile(repo=repo, name=name, url=pinned, etag=known.etag, size=known.size, target=target)
+    return [RemoteFile(repo=repo, name=name, url=pinned, etag=known.etag, size=known.size, target=target)]
 
 
 def _check_space(folder: Path, unfinished: Path, missing: list[RemoteFile]) -> None:

@@ -129,7 +129,7 @@ def _disk_trouble(error: BaseException) -> OSError | None:
     """The trouble with the disk behind `error`, which may be wrapped, or told only in words by a native writer."""
     link: BaseException | None = error
     while link is not None:
-        numbers = [link.errno] if isinstance(link, OSError) else _told(str(link))
+        numbers = [link.errno] if isinstance(link, OSError) else _errno_in(str(link))
         for number in numbers:
             if number in DISK:
                 return OSError(number, os.strerror(number))
@@ -137,7 +137,7 @@ def _disk_trouble(error: BaseException) -> OSError | None:
     return None
 
 
-def _told(message: str) -> list[int]:
+def _errno_in(message: str) -> list[int]:
     """The error numbers that a message speaks of: Rust's form, or the system's words for a full disk."""
     numbers = [int(number) for number in re.findall(r"\(os error (\d+)\)", message)]
     return numbers + [number for number in FULL if os.strerror(number).lower() in message.lower()]

@@ -170,7 +170,7 @@ def require_cpu(target: TargetSpec) -> None:
 def _generated(generator: Generator, request: Request, recorder: Recorder, options: argparse.Namespace) -> Tensors:
     del options
     total = len(generator.pieces(request))
-    for _ in _reported(recorder.watch(generator.events(request)), total):
+    for _ in _reported(recorder.watch(generator.events(request, opening=recorder.opening)), total):
         pass
     return tensors_of(generator.spec, request, generator.encode(request), recorder.events)
 
@@ -182,7 +182,8 @@ def _replayed(generator: Generator, request: Request, recorder: Recorder, option
     whole = replace(request, seconds=samples / spec.audio.sample_rate)
     if not options.force:
         refuse_little_memory(generator.estimate(whole))
-    events = replay(spec, bundle_programs(bundle, threads=options.threads), golden, samples=samples)
+    programs = recorder.opening(bundle_programs(bundle, threads=options.threads))
+    events = replay(spec, programs, golden, samples=samples)
     for _ in _reported(recorder.watch(events), len(pieces(spec, whole))):
         pass
     return replayed(golden, recorder.events)

@@ -120,11 +120,14 @@ class Generator:
         """What `request` will take of memory with the bundle's own programs: growth over a process with none open."""
         return estimate_request(self.bundle.manifest, request, keep_loaded=self._keep_loaded)
 
-    def events(self, request: Request) -> Iterator[Event]:
+    def events(
+        self, request: Request, *, opening: Callable[[OpenProgram], OpenProgram] | None = None
+    ) -> Iterator[Event]:
         """Play `request`: an event after each piece of work. Those of the decoder hold "audio", the next samples.
 
         Nothing happens before the first event is asked for; closing the iterator ends the generation. The
         conditioning of the last prompt and seconds is kept, so that another seed of them begins with the dit.
+        `opening` may stand between the loop and the loading of programs, to watch it.
 
         Raises:
             UsageError: a request out of range.
@@ -135,7 +138,8 @@ class Generator:
         if not self._force and not self._loaded and self._window is None:
             refuse_little_memory(self.estimate(request))
         kept = self._conditioning(request)
-        events = generate(self.spec, self._open, request, prompt, conditioning=kept, window=self._window)
+        open_program = self._open if opening is None else opening(self._open)
+        events = generate(self.spec, open_program, request, prompt, conditioning=kept, window=self._window)
         return self._remembering(request, events)
 
     def generate(

@@ -81,6 +81,10 @@ def read_golden(bundle: Bundle) -> Tensors:
     found = {name: (array.dtype.name, array.shape) for name, array in tensors.items()}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
-            is_now, wanted = found.get(name, "missing"), expected.get(name, "nothing of that name")
+            is_now, wanted = _text(found.get(name), "missing"), _text(expected.get(name), "nothing of that name")
             raise BundleError(f"{path}: {name[:60]} is {is_now}, expected {wanted}; rebuild the bundle")
     return tensors
+
+
+def _text(tensor: tuple[str, tuple[int, ...]] | None, absent: str) -> str:
+    return absent if tensor is None else f"{tensor[0]}{list(tensor[1])}"

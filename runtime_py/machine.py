@@ -107,24 +107,38 @@ def _meminfo(name: str) -> int | None:
 def _container_rooms() -> list[int | None]:
     """What is left of the memory limits of this process's groups: version 2 of cgroups, then version 1."""
     rooms: list[int | None] = []
-    for line in _read(OWN_CGROUPS).splitlines():
-        _, controllers, group = line.split(":", 2)
-        if controllers == "":
-            rooms += _rooms(CGROUPS, group, "memory.max", "memory.current")
+    for line in _read(OWN_CGROUPS).splitlines():  # number:controllers:group
+        _, controllers, group = [*line.split(":", 2), "", ""][:3]
+        if controllers == "" and group:
+            rooms += _rooms(CGROUPS, group, "memory.max", "memory.current", "inactive_file")
         elif "memory" in controllers.split(","):
-            rooms += _rooms(CGROUPS / "memory", group, "memory.limit_in_bytes", "memory.usage_in_bytes")
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            rooms += _rooms(CGROUPS / "memory", group, *names)
     return rooms
 
 
-def _rooms(root: Path, group: str, limit: str, use: str) -> list[int | None]:
-    """Of the group and of all those above it; a container may see its own group at the root."""
+def _rooms(root: Path, group: str, limit: str, use: str, reclaimable: str) -> list[int | None]:
+    """Of the group and of all those above it; a container may see its own group at the root.
+
+    `reclaimable` names in memory.stat what counts as used and is taken back first: pages of files long unread.
+    """
     folder = root / group.lstrip("/")
     folders = [folder, *(parent for parent in folder.parents if parent.is_relative_to(root))]
-    return [_room(_number(one / limit), _number(one / use)) for one in folders]
+    return [_room(_number(one / limit), _number(one / use), _stat(one, reclaimable)) for one in folders]
 
 
-def _room(limit: int | None, use: int | None) -> int | None:
-    return None if limit is None or use is None or limit >= NO_LIMIT else max(0, limit - use)
+def _room(limit: int | None, use: int | None, reclaimable: int) -> int | None:
+    if limit is None or use is None or limit >= NO_LIMIT:
+        return None
+    return max(0, limit - max(0, use - reclaimable))
+
+
+def _stat(folder: Path, name: str) -> int:
+    for line in _read(folder / "memory.stat").splitlines():
+        key, _, value = line.partition(" ")
+        if key == name and value.isdigit():
+            return int(value)
+    return 0
 
 
 def _number(path: Path) -> int | None:

@@ -3,31 +3,11 @@
 It knows no thresholds: those are the recipe's.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 WINDOW, HOP, BANDS = 2048, 512, 64
 LOWEST_HZ = 30.0
 FLOOR_DB = -100.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """snr_db and max_error as the functions of those names give; range: the reference's largest less its least."""
-
-    snr_db: float
-    max_error: float
-    range: float
-
-
-def compare(reference: np.ndarray, actual: np.ndarray) -> Comparison:
-    """All that is said of two arrays of one shape; ValueError when the shapes differ."""
-    return Comparison(
-        snr_db=snr_db(reference, actual),
-        max_error=max_error(reference, actual),
-        range=float(np.ptp(reference)) if reference.size else 0.0,
-    )
 
 
 def snr_db(reference: np.ndarray, actual: np.ndarray) -> float:

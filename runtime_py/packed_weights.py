@@ -109,5 +109,5 @@ def _cpu() -> tuple[str, ...]:
         lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         lines = []
-    told = sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
-    return platform.machine(), platform.processor(), *told
+    found = sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
+    return platform.machine(), platform.processor(), *found

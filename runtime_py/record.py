@@ -18,7 +18,7 @@ import numpy as np
 from runtime_py import strict_json
 from runtime_py.audio import WavReport, samples_in
 from runtime_py.bundle import Bundle, sha256_of
-from runtime_py.engine import Tensors
+from runtime_py.engine import OpenProgram, Program, Tensors
 from runtime_py.errors import RecordError, UsageError
 from runtime_py.generation_spec import DTYPES, MAX_ELEMENTS, ROLES, Layout
 from runtime_py.golden import layout
@@ -145,14 +145,20 @@ class Recorder:
     peaks_mb: list[float] = field(default_factory=list)
 
     def watch(self, events: Iterator[Event]) -> Iterator[Event]:
-        """The same events. Memory is counted anew from stage to stage, where the system can."""
-        forget_peak_memory()
+        """The same events."""
         for event in events:
             self.events.append(event)
             self.peaks_mb.append(peak_memory_mb())
-            if event.index == event.count:
-                forget_peak_memory()
             yield event
+
+    def opening(self, open_program: OpenProgram) -> OpenProgram:
+        """The same programs; memory is counted anew from one to the next, where the system can."""
+
+        def open_counted(role: str) -> Program:
+            forget_peak_memory()
+            return open_program(role)
+
+        return open_counted
 
 
 def read_record(path: Path) -> Record:

@@ -50,18 +50,18 @@ def parse_safetensors(data: bytes) -> Tensors:
 
 def _tensor(name: str, entry: Any, body: memoryview) -> np.ndarray:
     """One tensor out of {"dtype", "shape", "data_offsets"}; its bytes are little-endian, in C order."""
-    said = name[:60]
+    shown = name[:60]
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"{said!r} is not made of dtype, shape and data_offsets")
+        raise ValueError(f"{shown!r} is not made of dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ValueError(f"{said!r} is of none of the types {', '.join(DTYPES)}")
+        raise ValueError(f"{shown!r} is of none of the types {', '.join(DTYPES)}")
     if not _sizes(shape) or not _sizes(offsets) or len(shape) > MAX_DIMENSIONS or len(offsets) != 2:
-        raise ValueError(f"{said!r} has a shape or place that is no list of sizes")
+        raise ValueError(f"{shown!r} has a shape or place that is no list of sizes")
     begin, end = offsets
     stored = np.dtype(DTYPES[dtype])
     if not begin <= end <= len(body) or end - begin != math.prod(shape) * stored.itemsize:
-        raise ValueError(f"{said!r} lies outside the file, or has another size than its shape")
+        raise ValueError(f"{shown!r} lies outside the file, or has another size than its shape")
     return np.frombuffer(body[begin:end], stored).astype(stored.newbyteorder("=")).reshape(shape)
 
 

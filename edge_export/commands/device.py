@@ -10,6 +10,7 @@ import typer
 from edge_export.commands.options import (
     BundleArgument,
     FloatOption,
+    ForceOption,
     JsonOption,
     SecondsOption,
     StepsOption,
@@ -99,6 +100,7 @@ def run(
         typer.Option("--golden", help="Replay the golden vectors: every stage gets the reference's inputs."),
     ] = False,
     float32: FloatOption = False,
+    force: ForceOption = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the run's folder on the device.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -119,6 +121,7 @@ def run(
         threads=threads,
         golden=golden,
         float32=float32,
+        force=force,
         out=out,
         record=record,
         keep=keep,
@@ -135,7 +138,5 @@ def run(
     show_line(f"Played on {done.label} ({travelled})" + (f"; wrote {out}" if out else ""))
     if done.kept is not None:
         show_line(f"Kept {done.kept} on {done.label}")
-    if record is None:
-        show_line("Add --record run.json to hold it against the reference afterwards.")
-    else:
-        show_line(f"Hold it against the reference: edge-export compare {record} {bundle}")
+    compared = f"edge-export compare {record} {bundle}" if record else "add --record run.json, then compare it"
+    show_line(f"Hold it against the reference: {compared}")

@@ -68,7 +68,7 @@ def _memory(manifest: "Manifest") -> str:
     request = Request(prompt="", seconds=default_seconds(manifest.generation))
     needed = estimate_request(manifest, request, keep_loaded=False)
     private, mapped = needed.private_bytes / MEGA, needed.mapped_bytes / MEGA
-    return f"{request.seconds:g} s take {private + mapped:.0f} MB: {private:.0f} private, {mapped:.0f} mapped files"
+    return f"{private + mapped:.0f} MB for {request.seconds:.1f} s: {private:.0f} private, {mapped:.0f} of mapped files"
 
 
 def tensor_table(role: str, interface: "Interface") -> "Table":

@@ -16,6 +16,7 @@ SecondsOption = Annotated[
 StepsOption = Annotated[int | None, typer.Option(metavar="N", help="Sampling steps; by default the bundle's.")]
 ThreadsOption = Annotated[int | None, typer.Option(metavar="N", help="CPU threads; all of them by default.")]
 FloatOption = Annotated[bool, typer.Option("--float", help="Write 32-bit float samples instead of 16-bit.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Play even where less memory is free than it takes.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 

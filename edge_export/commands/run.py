@@ -11,6 +11,7 @@ from edge_export import __version__
 from edge_export.commands.options import (
     BundleArgument,
     FloatOption,
+    ForceOption,
     JsonOption,
     SecondsOption,
     StepsOption,
@@ -48,7 +49,6 @@ EngineOption = Annotated[
 CheckOption = Annotated[
     bool, typer.Option("--check", help="Hash every file of the bundle again, whatever is known of it.")
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Play even where less memory is free than that takes.")]
 RecordOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write what `compare` reads: times, and every tensor.")
 ]
@@ -154,10 +154,13 @@ def _play(
     """One clip; its events are kept where they are to be recorded."""
     from runtime_py.record import Recorder
 
-    recorder, events = Recorder(), generator.events(request)
-    recorded = events if record is None else recorder.watch(events)
+    recorder = Recorder()
+    if record is None:
+        events = generator.events(request)
+    else:
+        events = recorder.watch(generator.events(request, opening=recorder.opening))
     pieces = [f"{name}{piece}" for piece in generator.pieces(request)]
-    return generator.clip(request, _watched(recorded, progress, pieces)), recorder
+    return generator.clip(request, _watched(events, progress, pieces)), recorder
 
 
 def _numbered(path: Path, count: int) -> list[Path]:

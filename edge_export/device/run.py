@@ -40,7 +40,8 @@ class RunnerError(EdgeExportError):
 class DeviceRequest:
     """What to play where. prompt, seconds, seed, steps: None means not given; with `golden` they must be.
 
-    out, record: files to write here. keep: leave the run's folder on the device.
+    out, record: files to write here. force: play even where the device has less memory free than it takes. keep: leave
+    the run's folder on the device.
     """
 
     bundle: Path
@@ -52,6 +53,7 @@ class DeviceRequest:
     threads: int | None = None
     golden: bool = False
     float32: bool = False
+    force: bool = False
     out: Path | None = None
     record: Path | None = None
     keep: bool = False
@@ -209,7 +211,8 @@ def _options(request: DeviceRequest, generation: Request | None) -> list[str]:
     values = {} if generation is None else asdict(generation)
     values |= {"threads": request.threads, "out": WAV_FILE if request.out is not None else None}
     options = [f"--{name}={value}" for name, value in values.items() if value is not None]
-    return options + ["--golden"] * request.golden + ["--float"] * request.float32
+    flags = {"--golden": request.golden, "--float": request.float32, "--force": request.force}
+    return options + [flag for flag, given in flags.items() if given]
 
 
 def _error(finished: Finished, label: str, runner: str) -> EdgeExportError:

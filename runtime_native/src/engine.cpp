@@ -32,22 +32,22 @@ using Verification = executorch::runtime::Program::Verification;
 
 constexpr char kMethod[] = "forward";
 
-// The first thing ExecuTorch complained of since the last call: said in our one line, not beside it.
-std::string complaint;
+// The first error that ExecuTorch logged since the last call: it goes into our one line, not beside it.
+std::string logged_error;
 
-void hear(et_timestamp_t, et_pal_log_level_t level, const char*, const char*, size_t, const char* message, size_t length) {
-  if (complaint.empty() && (level == kError || level == kFatal)) complaint.assign(message, length);
+void on_log(et_timestamp_t, et_pal_log_level_t level, const char*, const char*, size_t, const char* message, size_t length) {
+  if (logged_error.empty() && (level == kError || level == kFatal)) logged_error.assign(message, length);
 }
 
-void listen() {
-  complaint.clear();
+void watch_log() {
+  logged_error.clear();
   static const bool registered =
-      executorch::runtime::register_pal(executorch::runtime::PalImpl::create(hear, __FILE__));
+      executorch::runtime::register_pal(executorch::runtime::PalImpl::create(on_log, __FILE__));
   (void)registered;
 }
 
 std::string reason(Status status) {
-  return complaint.empty() ? executorch::runtime::to_string(status) : complaint;
+  return logged_error.empty() ? executorch::runtime::to_string(status) : logged_error;
 }
 
 const char* dtype_name(ScalarType type) {
@@ -108,7 +108,7 @@ class ExecutorchProgram : public Program {
 
 ExecutorchProgram::ExecutorchProgram(const std::string& path, const std::string& role, const Interface& interface)
     : role_(role), interface_(interface), module_(path, Module::LoadMode::Mmap) {
-  listen();
+  watch_log();
   const auto require_ok = [&](Status status) {
     if (status == Status::Ok) return;
     throw BundleError(path + " is no program for ExecuTorch (" + reason(status) + "); rebuild the bundle");
@@ -147,7 +147,7 @@ Tensors ExecutorchProgram::run(const Tensors& inputs) {
                                                     scalar_type(tensor.dtype)));
     arranged.emplace_back(*kept.back());
   }
-  listen();
+  watch_log();
   const auto made = module_.execute(kMethod, arranged);
   if (!made.ok()) throw GenerationError("the " + role_ + " failed in ExecuTorch: " + reason(made.error()));
   return outputs_of(*made);
@@ -173,7 +173,7 @@ Tensors ExecutorchProgram::outputs_of(const std::vector<EValue>& values) const {
 }  // namespace
 
 void set_threads(int threads) {
-  listen();
+  watch_log();
   auto* pool = executorch::extension::threadpool::get_threadpool();
   if (threads > 0 && (pool == nullptr || !pool->_unsafe_reset_threadpool(static_cast<uint32_t>(threads)))) {
     throw GenerationError("this build of ExecuTorch cannot set its threads; leave --threads out");

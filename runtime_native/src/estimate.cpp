@@ -55,10 +55,10 @@ Estimate estimate_request(const Manifest& manifest, const Request& request) {
   return kOverhead + worst;
 }
 
-void require_memory(const Estimate& estimate, std::optional<int64_t> available) {
-  if (!available || estimate.total_bytes() <= *available) return;
-  throw GenerationError("this needs " + in_megabytes(estimate.total_bytes()) + " of memory, " + in_megabytes(*available) +
-                        " are free; ask for fewer --seconds, close other programs, or try all the same with --force");
+void refuse_little_memory(const Estimate& needed, std::optional<int64_t> available) {
+  if (!available || needed.total_bytes() <= *available) return;
+  throw GenerationError("this needs " + in_megabytes(needed.total_bytes()) + " of memory, " + in_megabytes(*available) +
+                        " are free; close other programs, ask for fewer seconds, or go on all the same with --force");
 }
 
 }  // namespace edge

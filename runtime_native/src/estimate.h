@@ -23,7 +23,7 @@ struct Estimate {
 // Each program is let go before the next is loaded.
 Estimate estimate_request(const Manifest& manifest, const Request& request);
 
-// GenerationError when less is `available` than is needed; where the system says nothing, nothing is refused.
-void require_memory(const Estimate& estimate, std::optional<int64_t> available);
+// GenerationError when less is `available` than is `needed`; where the system says nothing, nothing is refused.
+void refuse_little_memory(const Estimate& needed, std::optional<int64_t> available);
 
 }  // namespace edge

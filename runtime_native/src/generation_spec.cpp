@@ -194,7 +194,7 @@ std::vector<float> SamplerSpec::schedule(std::optional<int64_t> wanted) const {
 }
 
 double GenerationSpec::seconds_limit() const {
-  return std::min(static_cast<double>(latent.samples()) / static_cast<double>(audio.sample_rate), conditioning.seconds_max);
+  return std::min(seconds_of(latent.samples()), conditioning.seconds_max);
 }
 
 int64_t GenerationSpec::window() const {

@@ -74,6 +74,7 @@ struct GenerationSpec {
   SamplerSpec sampler;
   std::map<std::string, Interface> programs;  // by role
 
+  double seconds_of(int64_t samples) const { return static_cast<double>(samples) / static_cast<double>(audio.sample_rate); }
   // The longest clip: as long as the latent, and no longer than the conditioner's range.
   double seconds_limit() const;
   // Latents that the decoder takes at a time.

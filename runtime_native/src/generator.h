@@ -27,8 +27,8 @@ class Generator {
   // UsageError for a request out of range; GenerationError when a program fails or returns NaN.
   void generate(const OpenProgram& open_program, const Request& request, const OnEvent& on_event) const;
 
-  // Replay the bundle's golden vectors, each program given the reference's inputs; the whole clip is decoded.
-  // BundleError when they were left out; GenerationError as above.
+  // Replay the bundle's golden vectors (golden.h reads them): each program is given the reference's inputs, and the
+  // whole clip is decoded. GenerationError as above.
   void prove(const OpenProgram& open_program, const Tensors& golden, const OnEvent& on_event) const;
 
  private:

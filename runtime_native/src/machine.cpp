@@ -150,8 +150,9 @@ std::vector<std::string> features_of_all(const std::string& cpuinfo) {
   std::vector<std::string> common;
   bool first = true;
   for (Values& core : cores_of(cpuinfo)) {
-    const std::vector<std::string> features = words_of(core["Features"].empty() ? core["flags"] : core["Features"]);
-    if (features.empty()) continue;
+    const auto key = core.count("Features") != 0 ? "Features" : "flags";
+    if (core.count(key) == 0) continue;  // old kernels list them once, below the last core
+    const std::vector<std::string> features = words_of(core[key]);
     const auto lacks = [&](const std::string& name) {
       return std::find(features.begin(), features.end(), name) == features.end();
     };

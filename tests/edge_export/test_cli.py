@@ -21,7 +21,7 @@ import soundfile
 from edge_export.cache import default_folder
 from quantization.recipes import RECIPES
 from runtime_py.bundle import open_bundle
-from runtime_py.manifest import dump_manifest, load_manifest
+from runtime_py.manifest import SCHEMA_VERSION, dump_manifest, load_manifest
 
 PROMPT = "warm arpeggios on house beats 120BPM with drums effect"
 COMMANDS = (
@@ -140,7 +140,7 @@ def test_verify_and_inspect(edge_export, bundle):
     assert {check["stage"] for check in record["checks"]} >= {"tokenizer", "conditioner", "dit", "decoder"}
     shown = edge_export("inspect", bundle).out
     assert all(word in shown for word in ("cross_k", "global_cond", "1 x 64 x 16", "delegates", "pingpong", "44100"))
-    assert json.loads(edge_export("inspect", bundle, "--json").out)["schema_version"] == 3
+    assert json.loads(edge_export("inspect", bundle, "--json").out)["schema_version"] == SCHEMA_VERSION
 
 
 def test_a_failed_proof_exits_with_its_own_code(edge_export, bundle, copy_of):

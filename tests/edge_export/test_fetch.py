@@ -407,3 +407,10 @@ def test_the_hubs_own_bars_and_warnings_stay_silent(hub, tmp_path, capfd, caplog
     assert len(hub.gets(BIG)) == 2
     assert capfd.readouterr() == ("", "")
     assert caplog.messages == []
+
+
+def test_the_licence_comes_along_where_the_hub_has_one(hub, tmp_path):
+    hub.files[f"{MODEL_REPO}/LICENSE.md"] = b"Terms.\n"
+    fetch_checkpoint(tmp_path / "a")
+    assert (tmp_path / "a" / "LICENSE.md").read_bytes() == b"Terms.\n"
+    assert not (tmp_path / "a" / "NOTICE").exists()

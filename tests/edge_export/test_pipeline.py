@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -279,3 +280,19 @@ def test_the_manifest_names_no_path_of_the_machine(built, oracle):
     text = (built("executorch", "fp32") / "manifest.json").read_text()
     assert str(oracle.parent) not in text
     assert json.loads(text)["model"]["name"] == "oracle"
+
+
+def test_a_bundle_carries_its_checkpoints_notices_and_notices_when_they_change(built, oracle, tmp_path):
+    built("litert", "fp32")  # whose programs are taken out of the cache
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(oracle, checkpoint, ignore=shutil.ignore_patterns("expected*"))
+    (checkpoint / "LICENSE.md").write_text("of the network")
+    (checkpoint / "t5-base" / "LICENSE").write_text("of the text encoder")
+    request = BuildRequest(
+        out=tmp_path / "bundle", target="host", checkpoint=checkpoint, backend="litert", recipe="fp32", steps=1
+    )
+    export_bundle(request, silent)
+    assert [spec.file for spec in open_bundle(request.out).manifest.notices] == ["LICENSE.md", "t5-base-LICENSE"]
+    (request.out / "LICENSE.md").write_text("of the wetworks")
+    with pytest.raises(BundleError, match=r"LICENSE\.md has 15 bytes"):
+        open_bundle(request.out)

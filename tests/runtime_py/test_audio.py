@@ -154,7 +154,7 @@ def test_what_is_no_sound_is_refused_before_anything_is_written(tmp_path, bad, f
     [
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), OutputError, "No space left on device; free some space"),
         (OSError(errno.EIO, os.strerror(errno.EIO)), OutputError, "Input/output error; write elsewhere"),
-        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
     ],
 )
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, call, failure, raised, message):

@@ -186,18 +186,18 @@ def test_programs_stay_loaded_until_the_generator_is_closed(generator, opened):
 
 
 def test_programs_are_let_go_one_after_another_where_they_are_not_to_be_kept(bundle):
-    most = []
+    most: list[int] = []
 
     def make(_: str) -> Echo:
-        most.append(opened.alive)
+        most.append(programs.alive)
         return Echo()
 
-    opened = Opened(make)
-    generator = Generator(bundle, opened, keep_loaded=False)
+    programs = Opened(make)
+    generator = Generator(bundle, programs, keep_loaded=False)
     generator.generate(REQUEST)
-    assert opened.alive == 0
+    assert programs.alive == 0
     generator.generate(dataclasses.replace(REQUEST, prompt="rain"))
-    assert opened.roles == ["conditioner", "dit", "decoder"] * 2
+    assert programs.roles == ["conditioner", "dit", "decoder"] * 2
     assert most == [0] * 6
 
 

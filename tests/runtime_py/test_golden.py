@@ -27,5 +27,5 @@ def test_a_bundle_without_them_opens_but_proves_nothing(bundle):
 
 def test_a_file_of_other_tensors_is_refused(bundle):
     bundle.path(bundle.manifest.golden).write_bytes(b"{}")
-    with pytest.raises(BundleError, match="is no safetensors file"):
+    with pytest.raises(BundleError, match="holds no golden vectors"):
         read_golden(bundle)

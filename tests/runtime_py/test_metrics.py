@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from runtime_py.metrics import BANDS, WINDOW, compare, log_mel, log_mel_distance, max_error, mel_filters, snr_db
+from runtime_py.metrics import BANDS, WINDOW, log_mel, log_mel_distance, max_error, mel_filters, snr_db
 
 RATE = 44_100
 ONES = np.ones((2, 50), np.float32)
@@ -73,15 +73,10 @@ def test_nothing_is_compared_with_nothing():
     assert max_error(empty, empty) == 0 and snr_db(empty, empty) == math.inf
 
 
-@pytest.mark.parametrize("measure", [snr_db, max_error, compare, partial(log_mel_distance, sample_rate=RATE)])
+@pytest.mark.parametrize("measure", [snr_db, max_error, partial(log_mel_distance, sample_rate=RATE)])
 def test_arrays_of_two_shapes_are_never_compared(measure):
     with pytest.raises(ValueError, match="cannot compare shape"):
         measure(np.ones((2, 3)), np.ones((1, 3)))
-
-
-def test_a_comparison_holds_both_and_the_references_range():
-    made = compare(np.array([-3.0, 4.0]), np.array([-3.0, 4.5]))
-    assert (made.snr_db, made.max_error, made.range) == (pytest.approx(20), 0.5, 7.0)
 
 
 def test_a_full_scale_sine_on_a_bin_is_nought_decibels_and_half_of_it_six_less():

@@ -193,13 +193,17 @@ def test_each_stage_has_a_peak_of_its_own(monkeypatch):
     monkeypatch.setattr(records, "peak_memory_mb", lambda: now["peak"])
     uses = {"conditioner": 300.0, "dit": 50.0, "decoder": 700.0}
 
-    def working():
+    def working(open_program):
         for each in EVENTS:
+            if each.index == 1:
+                open_program(each.stage)
             now["peak"] = max(now["peak"], uses[each.stage])
             yield each
 
     recorder = Recorder()
-    assert list(recorder.watch(working())) == recorder.events == EVENTS
+    opened: list[str] = []
+    assert list(recorder.watch(working(recorder.opening(opened.append)))) == recorder.events == EVENTS
+    assert opened == ["conditioner", "dit", "decoder"]
     assert recorder.peaks_mb == [300.0, 50.0, 50.0, 700.0]
 
 

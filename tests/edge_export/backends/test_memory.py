@@ -126,7 +126,7 @@ def small() -> Part:
     return Part(name="small", module=Named(randomized(Small()), ("x",)).eval(), inputs=inputs, outputs=outputs)
 
 
-@pytest.mark.parametrize(("name", "recipe"), itertools.product(("executorch", "litert"), (FP32, INT8)))
+@pytest.mark.parametrize(("name", "recipe"), list(itertools.product(("executorch", "litert"), (FP32, INT8))))
 def test_a_program_compiled_twice_needs_the_same(tmp_path, name, recipe):
     backend = backend_for(name)
     paths = [tmp_path / f"{number}{backend.SUFFIX}" for number in range(2)]

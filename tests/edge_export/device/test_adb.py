@@ -105,21 +105,21 @@ def test_any_prompt_reaches_the_runner_as_it_was_typed(phone, runner, given, bun
 
 
 def test_options_reach_the_runner(edge_export, phone, stand_in, given, bundle):
-    assert play(edge_export, bundle, "--seed", 7, "--steps", 2, "--threads", 3, "--float").code == 0
+    assert play(edge_export, bundle, "--seed", 7, "--steps", 2, "--threads", 3, "--float", "--force").code == 0
     options = given()["options"]
     assert options.pop("bundle").startswith("../bundle-")
     assert options == {
         "label": "adb:PIXEL8", "record": "run.json", "prompt": "a", "seconds": "0.5", "seed": "7", "steps": "2",
-        "threads": "3", "float": "",
+        "threads": "3", "float": "", "force": "",
     }  # fmt: skip
 
 
 def test_what_was_not_given_reaches_the_runner_as_the_bundle_has_it(edge_export, phone, stand_in, given, bundle):
-    manifest = load_manifest(bundle)
+    spec = load_manifest(bundle).generation
     assert edge_export("device", "run", bundle, "--on", "adb", "--prompt", "a").code == 0
     options = given()["options"]
-    assert (float(options["seconds"]), options["seed"]) == (default_seconds(manifest), "0")
-    assert not {"steps", "threads", "out", "float", "golden"} & options.keys()
+    assert (float(options["seconds"]), options["seed"]) == (default_seconds(spec), "0")
+    assert not {"steps", "threads", "out", "float", "golden", "force"} & options.keys()
 
 
 def test_json_is_the_record_but_its_tensors_and_what_travelled(edge_export, phone, stand_in, bundle, tmp_path):
