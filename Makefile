@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_PROMPT := warm arpeggios on house beats 120BPM
 
-.PHONY: setup demo test arm lint format bench fuzz train-tiny clean
+.PHONY: setup demo test quick arm lint format bench fuzz train-tiny clean
 
 setup: $(VENV)/.installed
 
@@ -35,6 +35,10 @@ train-tiny: setup
 # worksteal: workers begin at different ends, so that none waits for the bundle that another is building.
 test: setup
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# Less than a minute: nothing that builds a bundle, runs on an emulated CPU or trains.
+quick: setup
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not build and not arm and not train"
 
 # Compiler and emulator for Arm, and a browser for the report; without them the tests that need one say so and skip.
 arm: setup

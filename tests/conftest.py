@@ -13,6 +13,44 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before torch is imported: worke
     os.environ.setdefault("OMP_NUM_THREADS", str(max(_share, 1)))
 
 ORACLE = Path(__file__).parent / "fixtures" / "oracle"
+MARKS = {
+    "built": "build",
+    "edge_replay": "build",
+    "edge_run": "build",
+    "edge_replay_on_arm": "arm",
+    "arm": "arm",
+    "emulated": "arm",
+}
+"""How a test is marked that uses a fixture: itself, by way of another, or as the value of a parameter."""
+BUILDS_BUNDLES = "test_a_bundle_proves_itself_to_its_thresholds"
+"""Builds every bundle there is."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    assert isinstance(item, pytest.Function)
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    used = {*item.fixturenames, *(value for value in parameters if isinstance(value, str))}
+    for mark in {MARKS[name] for name in used & MARKS.keys()}:
+        item.add_marker(mark)
+
+
+@pytest.hookimpl(trylast=True)  # of what was chosen, in pytest's own order
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes long before what does not, so that what is left for last is short.
+
+    Of two workers one begins at the first test and one at that in the middle. ExecuTorch's bundles are built from the
+    one and LiteRT's from the other: neither worker waits for what the other is building.
+    """
+
+    def turn(item: pytest.Item) -> int:
+        return 0 if getattr(item, "originalname", "") == BUILDS_BUNDLES else 1
+
+    slow = sorted((item for item in items if any(map(item.get_closest_marker, ("build", "arm", "train")))), key=turn)
+    quick = [item for item in items if item not in set(slow)]
+    litert = [item for item in slow if "litert" in item.nodeid]
+    others = [item for item in slow if "litert" not in item.nodeid]
+    middle = max(len(items) // 2 - len(others), 0)
+    items[:] = [*others, *quick[:middle], *litert, *quick[middle:]]
 
 
 @pytest.fixture(scope="session")
