@@ -15,7 +15,7 @@ import numpy as np
 
 from runtime_py import __version__
 from runtime_py.audio import WavReport, replace_file, write_wav
-from runtime_py.engine import Tensors, bundle_programs
+from runtime_py.engine import Tensors, bundle_programs, check_threads
 from runtime_py.errors import DeviceError, EdgeExportError, MissingDependency, OutputError, UsageError
 from runtime_py.estimate import refuse_little_memory
 from runtime_py.generator import Generator, load
@@ -30,7 +30,6 @@ from runtime_py.text import from_shell
 
 NAME = "runtime_py"
 ARM = "aarch64"
-MOST_THREADS = 256
 INTERRUPTED = 130
 
 
@@ -102,8 +101,7 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("nothing to write: give --out x.wav, --record run.json or --dump DIR")
     if len({path.absolute() for path in written}) < len(written):
         raise UsageError("--out and --record are one file; name two")
-    if options.threads is not None and not 1 <= options.threads <= MOST_THREADS:
-        raise UsageError(f"threads is {options.threads}, expected 1 to {MOST_THREADS}")
+    check_threads(options.threads)
     for path in written:
         folder = path.absolute().parent
         if not folder.is_dir():

@@ -15,6 +15,8 @@ from runtime_py.bundle import Bundle
 from runtime_py.errors import GenerationError, UsageError
 from runtime_py.generation_spec import Interface
 
+MOST_THREADS = 256
+
 Tensors = dict[str, np.ndarray]
 
 
@@ -68,8 +70,20 @@ def engine_for(backend: str) -> Engine:
     return engine
 
 
+def check_threads(threads: int | None) -> None:
+    """UsageError for a number of CPU threads that makes no sense; None leaves it to the engine."""
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise UsageError(f"threads is {threads}, expected 1 to {MOST_THREADS}")
+
+
 def bundle_programs(bundle: Bundle, *, threads: int | None = None) -> OpenProgram:
-    """Opens the bundle's own programs with the engine of its backend."""
+    """Opens the bundle's own programs with the engine of its backend.
+
+    Raises:
+        UsageError: threads out of range.
+        MissingDependency: the engine's runtime is not installed.
+    """
+    check_threads(threads)
     manifest = bundle.manifest
     engine = engine_for(manifest.backend)
     engine.prepare()

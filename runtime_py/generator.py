@@ -248,6 +248,7 @@ def load(
 
     Raises:
         BundleError: no bundle, or one that is damaged or of another version.
+        UsageError: threads out of range.
         MissingDependency: the engine of the bundle's backend is not installed.
     """
     begun = time.perf_counter()

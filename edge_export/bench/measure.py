@@ -17,12 +17,12 @@ from edge_export.bench.subject import Subject, refuse_little_memory
 from edge_export.errors import UsageError
 from edge_export.progress import Progress
 from runtime_py.bundle import open_bundle
+from runtime_py.engine import check_threads
 from runtime_py.request import Request, check_request, default_seconds
 
 REFERENCE = "reference"
 DEFAULT_RUNS = 5
 MOST_RUNS = 1000
-MOST_THREADS = 256
 REPEATS = 3
 
 
@@ -115,8 +115,7 @@ def order(runs: int, sides: Sequence[str]) -> list[str]:
 
 
 def _check_counts(request: BenchRequest) -> None:
-    if request.threads is not None and not 1 <= request.threads <= MOST_THREADS:
-        raise UsageError(f"threads is {request.threads}, expected 1 to {MOST_THREADS}")
+    check_threads(request.threads)
     if not 1 <= request.runs <= MOST_RUNS:
         raise UsageError(f"runs is {request.runs}, expected 1 to {MOST_RUNS}")
     if not 0 <= request.repeats <= MOST_RUNS:

@@ -15,7 +15,6 @@ from edge_export.commands.options import (
     SecondsOption,
     StepsOption,
     check_outputs,
-    check_threads,
 )
 from edge_export.console import agreed, show_json, show_line, show_note, show_progress, show_tables
 from edge_export.errors import MissingDependency
@@ -107,6 +106,7 @@ def run(
     """Play a bundle on a device: bring it there, run it, bring sound and record back."""
     from edge_export.device.run import DeviceRequest, run_on_device
     from edge_export.device.show import run_record, stage_table
+    from runtime_py.engine import check_threads
     from runtime_py.text import from_shell
 
     check_outputs(out, record, bundle=bundle)

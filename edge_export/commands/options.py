@@ -7,8 +7,6 @@ import typer
 
 from edge_export.errors import OutputError, UsageError
 
-MOST_THREADS = 256
-
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder made by `edge-export build`.")]
 SecondsOption = Annotated[
     float | None, typer.Option(metavar="S", help="Length of the clip; 7, or the model's whole clip if shorter.")
@@ -47,8 +45,3 @@ def check_plot(path: Path | None) -> None:
 def check_checkpoint(checkpoint: Path | None, option: str, given: str | None) -> None:
     if checkpoint is not None and given != "reference":
         raise UsageError(f"--checkpoint is for the reference; add {option} reference, or leave --checkpoint out")
-
-
-def check_threads(threads: int | None) -> None:
-    if threads is not None and not 1 <= threads <= MOST_THREADS:
-        raise UsageError(f"threads is {threads}, expected 1 to {MOST_THREADS}")

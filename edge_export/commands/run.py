@@ -19,7 +19,6 @@ from edge_export.commands.options import (
     check_checkpoint,
     check_outputs,
     check_plot,
-    check_threads,
 )
 from edge_export.console import show_json, show_line, show_note, show_progress, show_tables
 from edge_export.errors import UsageError
@@ -76,6 +75,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Play a prompt through a bundle and write a WAV, or several."""
+    from runtime_py.engine import check_threads
     from runtime_py.text import from_shell
 
     outs, pictures = _numbered(out, count), [] if plot is None else _numbered(plot, count)

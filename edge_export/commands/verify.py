@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from edge_export.commands.options import BundleArgument, JsonOption, ThreadsOption, check_threads
+from edge_export.commands.options import BundleArgument, JsonOption, ThreadsOption
 from edge_export.console import show_json, show_progress, show_tables
 from edge_export.progress import Progress
 
@@ -17,6 +17,7 @@ def verify(bundle: BundleArgument, threads: ThreadsOption = None, as_json: JsonO
     from edge_export.pipeline import refuse_failures
     from edge_export.report import check_table, verify_record
     from runtime_py.bundle import open_bundle
+    from runtime_py.engine import check_threads
 
     check_threads(threads)
     opened = open_bundle(bundle, check=True)

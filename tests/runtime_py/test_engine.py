@@ -103,3 +103,9 @@ def test_inputs_that_are_not_as_recorded_are_refused(changes, message):
 def test_a_missing_input_is_named():
     with pytest.raises(GenerationError, match=r"these do not match: \['early'\]"):
         arrange_inputs("pair", PAIR, {"late": ARRAYS["late"]})
+
+
+@pytest.mark.parametrize("threads", [0, -1, 257])
+def test_threads_that_make_no_sense_are_refused_before_an_engine_is_imported(threads):
+    with pytest.raises(UsageError, match=f"threads is {threads}, expected 1 to 256"):
+        bundle_programs(None, threads=threads)
