@@ -22,6 +22,8 @@ from post_training.network import averaged, build_flow
 from post_training.text import train_spiece
 from tests.post_training.small import CONFIG, KINDS, shaken
 
+pytestmark = pytest.mark.train
+
 REAL, MADE = torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [2.0]])
 
 

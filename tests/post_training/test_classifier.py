@@ -16,6 +16,8 @@ from post_training import classifier
 from post_training.classifier import ClassifierConfig, Judge, load_judge, train_classifier
 from tests.post_training import standin
 
+pytestmark = pytest.mark.train
+
 CONFIG = ClassifierConfig(
     clips=36, held_out=12, epochs=12, batch=9, width=4, embedding=8, learning_rate=8e-3, seconds=0.5, workers=0
 )

@@ -10,6 +10,8 @@ from post_training import clips as module
 from post_training.clips import Plan, flatness, make_clips, open_clips, write_whole
 from tests.post_training.small import CONFIG, RATE, draw
 
+pytestmark = pytest.mark.train
+
 PLAN = Plan(seed=CONFIG.seed, samples=CONFIG.network.samples, data=CONFIG.data)
 
 

@@ -20,6 +20,8 @@ from runtime_py.request import Request
 from tests.post_training import standin
 from tests.shared import Result
 
+pytestmark = pytest.mark.train
+
 EVIL = 'rain <script>document.title="owned"</script> & "wind"'
 
 

@@ -13,6 +13,8 @@ from post_training.text import train_spiece
 from runtime_py.sampler import SAMPLERS
 from tests.post_training.small import CONFIG, KINDS
 
+pytestmark = pytest.mark.train
+
 CPU = torch.device("cpu")
 CLEAN = torch.full((2, 1, 3), 2.0)
 NOISE = torch.full((2, 1, 3), -1.0)

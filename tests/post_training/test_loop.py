@@ -23,6 +23,8 @@ from post_training.loop import (
 )
 from tests.post_training.small import CONFIG
 
+pytestmark = pytest.mark.train
+
 SETTINGS = StageSettings(steps=10, batch=1, learning_rate=0.1, warmup=2, decay=0.5, log_every=1, save_every=4)
 
 

@@ -13,6 +13,8 @@ from post_training import __main__ as command
 from post_training import loop
 from tests.post_training.small import draw
 
+pytestmark = pytest.mark.train
+
 TINY = Path(__file__).parents[2] / "configs" / "tiny.toml"
 
 

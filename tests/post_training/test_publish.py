@@ -15,6 +15,8 @@ from post_training.text import tokenize, train_spiece
 from runtime_py.metrics import snr_db
 from tests.post_training.small import CONFIG, draw, shaken
 
+pytestmark = pytest.mark.train
+
 SMALL = Path(__file__).parents[2] / "configs" / "small.toml"
 CAPTIONS = [draw(seed, seconds=0.01).caption for seed in range(40)]
 

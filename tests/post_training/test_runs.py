@@ -14,6 +14,8 @@ from post_training.publish import publish
 from post_training.runs import STAGES, Run, ablated, with_steps
 from tests.post_training.small import CONFIG, draw
 
+pytestmark = pytest.mark.train
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Run:

@@ -17,6 +17,8 @@ from post_training.text import train_spiece
 from runtime_py.metrics import snr_db
 from tests.post_training.small import CONFIG, draw, shaken
 
+pytestmark = pytest.mark.train
+
 CAPTIONS = [draw(seed, seconds=0.01).caption for seed in range(40)]
 
 

@@ -12,6 +12,8 @@ from post_training.classifier import ClassifierConfig, load_judge
 from post_training.config import read_settings
 from tests.post_training import standin
 
+pytestmark = pytest.mark.train
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 

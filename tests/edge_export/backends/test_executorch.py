@@ -24,6 +24,8 @@ from runtime_py.generation_spec import Interface, TensorSpec
 from runtime_py.metrics import snr_db
 from tests.edge_export.networks import CONFIG, NETWORKS, T5, config_with, randomized
 
+pytestmark = pytest.mark.build
+
 FP32 = RECIPES["fp32"]
 WIDTH = 64
 

@@ -22,6 +22,8 @@ from runtime_py.generation_spec import TensorSpec
 from runtime_py.metrics import snr_db
 from tests.edge_export.networks import NETWORKS, config_with, randomized
 
+pytestmark = pytest.mark.build
+
 FP32 = RECIPES["fp32"]
 INT8 = {"weights": "int8-channel", "activations": "int8-dynamic"}
 

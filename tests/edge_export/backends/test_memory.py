@@ -27,6 +27,8 @@ from runtime_py.manifest import MemorySpec
 from tests.edge_export.measure_memory import memory_of
 from tests.edge_export.networks import randomized
 
+pytestmark = pytest.mark.build
+
 INT8 = Recipe(
     name="test",
     summary="",

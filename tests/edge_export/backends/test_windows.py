@@ -15,6 +15,8 @@ from runtime_py.bundle import Bundle, open_bundle
 from runtime_py.engine import bundle_programs
 from runtime_py.loop import decode
 
+pytestmark = pytest.mark.build
+
 LATENTS, WINDOW, FIRST = 32, 24, 14
 """Latents of the clip, of a window, and those that the first window gives."""
 

@@ -10,6 +10,8 @@ from runtime_py.engines import executorch
 from runtime_py.errors import BundleError, GenerationError
 from runtime_py.generation_spec import Interface, TensorSpec
 
+pytestmark = pytest.mark.build
+
 FLOAT32, INT32 = "float32", "int32"
 
 

@@ -23,6 +23,8 @@ from runtime_py.errors import BundleError, GenerationError, MissingDependency
 from runtime_py.generation_spec import Interface
 from runtime_py.packed_weights import checksum_of
 
+pytestmark = pytest.mark.build
+
 SHAPE = (1, 3)
 
 
