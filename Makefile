@@ -36,7 +36,7 @@ train-tiny: setup
 test: setup
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-# Less than a minute: nothing that builds a bundle, runs on an emulated CPU or trains.
+# Nothing that builds a bundle, runs on an emulated CPU or trains.
 quick: setup
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not build and not arm and not train"
 
