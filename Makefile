@@ -38,7 +38,7 @@ test: setup
 
 # Nothing that builds a bundle, runs on an emulated CPU or trains.
 quick: setup
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not build and not arm and not train"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not build and not arm and not train and not slow"
 
 # Compiler and emulator for Arm, and a browser for the report; without them the tests that need one say so and skip.
 arm: setup

@@ -20,6 +20,7 @@ MARKS = {
     "edge_replay_on_arm": "arm",
     "arm": "arm",
     "emulated": "arm",
+    "phone": "slow",
 }
 """How a test is marked that uses a fixture: itself, by way of another, or as the value of a parameter."""
 BUILDS_BUNDLES = "test_a_bundle_proves_itself_to_its_thresholds"
@@ -45,7 +46,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def turn(item: pytest.Item) -> int:
         return 0 if getattr(item, "originalname", "") == BUILDS_BUNDLES else 1
 
-    slow = sorted((item for item in items if any(map(item.get_closest_marker, ("build", "arm", "train")))), key=turn)
+    slow = sorted(
+        (item for item in items if any(map(item.get_closest_marker, ("build", "arm", "train", "slow")))), key=turn
+    )
     quick = [item for item in items if item not in set(slow)]
     litert = [item for item in slow if "litert" in item.nodeid]
     others = [item for item in slow if "litert" not in item.nodeid]

@@ -13,6 +13,8 @@ from benchmarks import model
 from edge_export.builtin import BUILTIN_CHECKPOINT
 from post_training.evaluation import EvaluationRequest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -667,6 +667,7 @@ def test_sensitivity_of_a_bundle_finds_its_checkpoint_and_says_what_is_needed(ed
     assert "--recipe mine.json" in result.out.splitlines()[-1]
 
 
+@pytest.mark.build
 def test_the_recipe_that_sensitivity_writes_builds_what_it_promised(edge_export, oracle, tmp_path):
     """The command it prints is run as it stands, in a folder of its own."""
     file, measured = tmp_path / "mine.json", ("sensitivity", oracle, "--submodule", "dit", "--backend", "executorch")

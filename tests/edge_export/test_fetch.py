@@ -21,6 +21,8 @@ from edge_export.checkpoint import open_checkpoint
 from edge_export.errors import CheckpointError, FetchError, OutputError, UsageError
 from edge_export.fetch import MODEL_REPO, T5_REPO, fetch_checkpoint
 
+pytestmark = pytest.mark.slow
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BIG = f"{MODEL_REPO}/model.safetensors"
 CHUNK = 1 << 16

@@ -23,6 +23,8 @@ from edge_export.model.config import load_config
 from edge_export.model.dit import Dit
 from edge_export.new_checkpoint import SIZES, all_draws, model_config, t5_config, write_new_checkpoint
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "warm arpeggios on house beats 120BPM with drums effect"
 
 

@@ -208,6 +208,7 @@ def test_golden_vectors_of_another_shape_are_refused(built, copy_of, reseal):
         checks_of(folder)
 
 
+@pytest.mark.build
 def test_a_build_that_fails_its_proof_leaves_nothing(tmp_path, oracle, monkeypatch):
     strict = dataclasses.replace(RECIPES["fp32"], thresholds={**RECIPES["fp32"].thresholds, "decoder": 1000.0})
     monkeypatch.setitem(RECIPES, "fp32", strict)

@@ -8,6 +8,8 @@ import pytest
 from edge_export.errors import MissingDependency, OutputError
 from edge_export.plots import plot_audio
 
+pytestmark = pytest.mark.slow
+
 RATE = 44100
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -28,7 +28,7 @@ def test_the_average_by_hand():
     update_average(average, module, 0.75)
     assert float(average.weight) == pytest.approx(0.75 * 1 + 0.25 * 3)
     assert float(average.running_mean) == 7 and not average.weight.requires_grad
-    assert float(module.weight) == 3
+    assert module.weight.item() == 3
 
 
 def test_the_average_forgets_its_beginning_soon():

@@ -16,6 +16,8 @@ from post_training.sounds.clip import draw_tempo
 from post_training.sounds.tonal import NAMES, SCALES
 from runtime_py.audio import read_wav
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 1.5
 
 

@@ -29,10 +29,10 @@ def bundle() -> Path:
 
 
 def install_script(source: str, path: Path) -> Path:
-    """A Python script beside the tests as a command of its own, for this very interpreter."""
+    """A Python script beside the tests as a command of its own, for this very interpreter without its packages."""
     text = (HERE_FOLDER / source).read_text(encoding="utf-8")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!{sys.executable}\n{text}", encoding="utf-8")
+    path.write_text(f"#!{sys.executable} -IS\n{text}", encoding="utf-8")
     path.chmod(0o755)
     return path
 
