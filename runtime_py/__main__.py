@@ -102,10 +102,17 @@ def _check(options: argparse.Namespace) -> None:
     if len({path.absolute() for path in written}) < len(written):
         raise UsageError("--out and --record are one file; name two")
     check_threads(options.threads)
+    inside = [path for path in (*written, options.dump) if path and _lies_in(path, options.bundle)]
+    if inside:
+        raise OutputError(f"{inside[0]} lies inside the bundle, which must stay as it is; write elsewhere")
     for path in written:
         folder = path.absolute().parent
         if not folder.is_dir():
             raise OutputError(f"cannot write {path}: there is no folder {folder}; make it, or write elsewhere")
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def play(options: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from runtime_py.errors import GenerationError, OutputError, UsageError
 PCM, IEEE_FLOAT = 1, 3
 FULL_SCALE = 32767
 MOST_CHANNELS = 64
+MOST_HZ = 768_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +44,17 @@ def wav_bytes(audio: np.ndarray, sample_rate: int, *, float32: bool = False) -> 
     """A WAV file of float [channels, samples] at `sample_rate` Hz: 16-bit PCM, or 32-bit IEEE float.
 
     Raises:
-        UsageError: the audio has another shape, or its samples stand where its channels belong.
+        UsageError: the audio has another shape, its samples stand where its channels belong, it is no floats, or the
+            sample rate makes no sense.
         GenerationError: the audio holds NaN or infinity.
     """
     if audio.ndim != 2 or not 1 <= audio.shape[0] <= MOST_CHANNELS:
         turned = "; turn it round with audio.T" if audio.ndim == 2 and 1 <= audio.shape[1] <= MOST_CHANNELS else ""
         raise UsageError(f"the audio is {list(audio.shape)}, expected [channels, samples]{turned}")
+    if audio.dtype.kind != "f":
+        raise UsageError(f"the audio is {audio.dtype}, expected floats with full scale -1..1")
+    if type(sample_rate) is not int or not 1 <= sample_rate <= MOST_HZ:
+        raise UsageError(f"the sample rate is {sample_rate!r}, expected 1 to {MOST_HZ} Hz")
     if not np.isfinite(audio).all():
         raise GenerationError("the audio holds NaN or infinity; nothing was written: run `edge-export verify`")
     channels, samples = audio.shape

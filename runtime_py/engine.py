@@ -72,8 +72,8 @@ def engine_for(backend: str) -> Engine:
 
 def check_threads(threads: int | None) -> None:
     """UsageError for a number of CPU threads that makes no sense; None leaves it to the engine."""
-    if threads is not None and not 1 <= threads <= MOST_THREADS:
-        raise UsageError(f"threads is {threads}, expected 1 to {MOST_THREADS}")
+    if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
+        raise UsageError(f"threads is {threads!r}, expected 1 to {MOST_THREADS}")
 
 
 def bundle_programs(bundle: Bundle, *, threads: int | None = None) -> OpenProgram:
@@ -83,10 +83,15 @@ def bundle_programs(bundle: Bundle, *, threads: int | None = None) -> OpenProgra
         UsageError: threads out of range.
         MissingDependency: the engine's runtime is not installed.
     """
+    engine_for(bundle.manifest.backend).prepare()
+    return unprepared_programs(bundle, threads=threads)
+
+
+def unprepared_programs(bundle: Bundle, *, threads: int | None = None) -> OpenProgram:
+    """The same, of an engine that whoever takes them prepares first."""
     check_threads(threads)
     manifest = bundle.manifest
     engine = engine_for(manifest.backend)
-    engine.prepare()
 
     def open_program(role: str) -> Program:
         path, interface = bundle.path(manifest.programs[role]), manifest.generation.programs[role]

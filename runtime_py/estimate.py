@@ -137,5 +137,5 @@ def refuse_little_memory(needed: Estimate) -> None:
     if available is not None and available < needed.total_bytes:
         raise GenerationError(
             f"this needs {needed.total_bytes / MEGA:.0f} MB of memory, {available / MEGA:.0f} MB are free; close other "
-            "programs, ask for fewer seconds, or go on all the same with --force"
+            "programs, ask for fewer seconds, or go on all the same by force (--force)"
         )

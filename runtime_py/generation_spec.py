@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runtime_py.audio import MOST_CHANNELS, MOST_HZ
 from runtime_py.sampler import MAX_STEPS, SAMPLERS
 from runtime_py.schema import SchemaError, require
 
@@ -108,8 +109,8 @@ class AudioSpec:
     channels: int
 
     def validate(self, path: str) -> None:
-        require(1 <= self.sample_rate <= 768_000, f"{path}.sample_rate", "is out of bounds")
-        require(1 <= self.channels <= 64, f"{path}.channels", "is out of bounds")
+        require(1 <= self.sample_rate <= MOST_HZ, f"{path}.sample_rate", "is out of bounds")
+        require(1 <= self.channels <= MOST_CHANNELS, f"{path}.channels", "is out of bounds")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ import numpy as np
 
 from runtime_py.audio import WavReport, write_wav
 from runtime_py.bundle import Bundle, open_bundle, read_tokenizer
-from runtime_py.engine import OpenProgram, Program, Tensors, bundle_programs
+from runtime_py.engine import OpenProgram, Program, Tensors, engine_for, unprepared_programs
 from runtime_py.errors import GenerationError, UsageError
 from runtime_py.estimate import Estimate, estimate_request, refuse_little_memory
 from runtime_py.generation_spec import GenerationSpec
@@ -76,14 +76,17 @@ class Generator:
         window: int | None = None,
         open_seconds: float = 0.0,
         force: bool = False,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         """`open_program` gives the programs: the bundle's own, or others of the same interfaces.
 
         window: latents to decode at a time, where the programs' decoder takes others than the bundle's.
-        force: play even where the system says that there is less memory than that takes.
+        force: play even where the system says that there is less memory than that takes. prepare: imports what the
+        programs need, before they are opened first.
         """
         self.bundle, self.open_seconds = bundle, open_seconds
         self._window, self._keep_loaded, self._force = window, keep_loaded, force
+        self._prepare = prepare
         self._tokenizer = read_tokenizer(bundle)
         self._programs: OpenProgram | None = open_program
         self._loaded: dict[str, Program] = {}
@@ -125,18 +128,21 @@ class Generator:
     ) -> Iterator[Event]:
         """Play `request`: an event after each piece of work. Those of the decoder hold "audio", the next samples.
 
-        Nothing happens before the first event is asked for; closing the iterator ends the generation. The
-        conditioning of the last prompt and seconds is kept, so that another seed of them begins with the dit.
-        `opening` may stand between the loop and the loading of programs, to watch it.
+        The request is checked at once, and nothing is loaded before the first event is asked for; closing the iterator
+        ends the generation. The conditioning of the last prompt and seconds is kept, so that another seed of them
+        begins with the dit. `opening` may stand between the loop and the loading of programs, to watch it.
 
         Raises:
             UsageError: a request out of range.
             GenerationError: a program failed or returned NaN, memory is short, or this generator was closed.
+            MissingDependency: the engine of the bundle's backend is not installed.
         """
         prompt = self.encode(request)
         self._opened()
         if not self._force and not self._loaded and self._window is None:
             refuse_little_memory(self.estimate(request))
+        if self._prepare is not None:
+            self._prepare()
         kept = self._conditioning(request)
         open_program = self._open if opening is None else opening(self._open)
         events = generate(self.spec, open_program, request, prompt, conditioning=kept, window=self._window)
@@ -241,7 +247,7 @@ def load(
     check: bool = False,
     force: bool = False,
 ) -> Generator:
-    """Open the bundle in `folder` and import its engine; programs are loaded when they are first needed.
+    """Open the bundle in `folder`; its engine is imported, and programs are loaded, when they are first needed.
 
     threads: of the CPU, by default all that the engine finds. check: hash every file again, whatever is known of it.
     force: play even where the system says that there is less memory than that takes.
@@ -249,10 +255,10 @@ def load(
     Raises:
         BundleError: no bundle, or one that is damaged or of another version.
         UsageError: threads out of range.
-        MissingDependency: the engine of the bundle's backend is not installed.
     """
     begun = time.perf_counter()
     bundle = open_bundle(folder, check=check)
-    programs = bundle_programs(bundle, threads=threads)
-    opened = time.perf_counter() - begun
-    return Generator(bundle, programs, keep_loaded=keep_loaded, open_seconds=opened, force=force)
+    programs, prepare = unprepared_programs(bundle, threads=threads), engine_for(bundle.manifest.backend).prepare
+    generator = Generator(bundle, programs, keep_loaded=keep_loaded, force=force, prepare=prepare)
+    generator.open_seconds = time.perf_counter() - begun
+    return generator

@@ -202,7 +202,7 @@ def load_manifest(folder: Path) -> Manifest:
     """Read `folder/manifest.json`.
 
     Raises:
-        ManifestError: it is missing, unreadable, not JSON, from a later version, or breaks the contract.
+        BundleError: it is missing, unreadable, not JSON, of another version, or breaks the contract.
     """
     path = folder / MANIFEST_FILE
     try:

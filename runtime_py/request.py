@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from runtime_py.audio import samples_in
 from runtime_py.errors import UsageError
 from runtime_py.generation_spec import GenerationSpec
@@ -22,8 +24,9 @@ class Request:
     steps: int | None = None
 
     def resolved(self, spec: GenerationSpec) -> "Request":
-        """The same request with nothing left open, as it is kept."""
-        return replace(self, steps=spec.sampler.steps) if self.steps is None else self
+        """The same request with nothing left open and in plain numbers, as it is kept."""
+        steps = spec.sampler.steps if self.steps is None else int(self.steps)
+        return replace(self, seconds=float(self.seconds), seed=int(self.seed), steps=steps)
 
 
 def default_seconds(spec: GenerationSpec) -> float:
@@ -35,10 +38,11 @@ def check_request(request: Request, spec: GenerationSpec) -> None:
     """Refuse what the model cannot do, before anything is loaded.
 
     Raises:
-        UsageError: an empty or absurdly long prompt; seconds, steps or a seed out of range.
+        UsageError: an empty or absurdly long prompt; seconds, steps or a seed out of range, or no numbers.
     """
+    _check_types(request)
     if not request.prompt.strip():
-        raise UsageError('the prompt is empty; say what to play, such as --prompt "warm arpeggios on house beats"')
+        raise UsageError('the prompt is empty; say what to play, such as "warm arpeggios on house beats"')
     if len(request.prompt) > MAX_PROMPT_CHARACTERS:
         raise UsageError(
             f"the prompt has {len(request.prompt)} characters; the model reads {spec.conditioning.tokens} tokens: "
@@ -53,3 +57,14 @@ def check_request(request: Request, spec: GenerationSpec) -> None:
         raise UsageError(f"seconds is {request.seconds:g}, less than one sample; ask for more")
     spec.sampler.schedule(request.steps)
     TorchRandom(request.seed)
+
+
+def _check_types(request: Request) -> None:
+    """Python would take much for a number, and say odd things of the rest."""
+    kinds = {"prompt": (str,), "seconds": (int, float), "seed": (int,), "steps": (int, type(None))}
+    names = {"prompt": "text", "seconds": "a number", "seed": "a whole number", "steps": "a whole number"}
+    for name, expected in kinds.items():
+        value = getattr(request, name)
+        plain = value.item() if isinstance(value, np.generic) else value
+        if isinstance(plain, bool) or not isinstance(plain, expected):
+            raise UsageError(f"{name} is {value!r:.60}, expected {names[name]}")

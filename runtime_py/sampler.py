@@ -76,7 +76,7 @@ def logsnr_grid(steps: int, *, first: float = 1.0, logsnr_low: float, logsnr_hig
         ValueError: the range of logSNR is empty.
     """
     if not 1 <= steps <= MAX_STEPS:
-        raise UsageError(f"steps is {steps}, expected 1 to {MAX_STEPS}; the model is made for 8")
+        raise UsageError(f"steps is {steps}, expected 1 to {MAX_STEPS}")
     if not -MOST_LOGSNR <= logsnr_low < logsnr_high <= MOST_LOGSNR:
         raise ValueError(f"must have logsnr_low below logsnr_high, both within -{MOST_LOGSNR}..{MOST_LOGSNR}")
     least = 1 / (1 + math.exp(logsnr_high))

@@ -117,7 +117,17 @@ Tensors played(const Generator& generator, const OpenProgram& open_program, cons
   return tensors_of(spec, request, generator.encode(request), recorder.events());
 }
 
+bool lies_in(const std::filesystem::path& path, const std::filesystem::path& folder) {
+  const auto inner = std::filesystem::weakly_canonical(path), outer = std::filesystem::weakly_canonical(folder);
+  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
+}
+
 void check_outputs(const Options& options) {
+  for (const std::string& path : {options.out, options.record, options.dump}) {
+    if (!path.empty() && lies_in(path, options.bundle)) {
+      throw OutputError(path + " lies inside the bundle, which must stay as it is; write elsewhere");
+    }
+  }
   for (const std::string& file : {options.out, options.record}) {
     if (file.empty()) continue;
     const auto folder = std::filesystem::absolute(file).parent_path();

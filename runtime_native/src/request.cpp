@@ -55,7 +55,7 @@ double default_seconds(const GenerationSpec& spec) { return std::min(kDefaultSec
 
 void check_request(const Request& request, const GenerationSpec& spec) {
   if (is_blank(request.prompt)) {
-    throw UsageError("the prompt is empty; say what to play, such as --prompt \"warm arpeggios on house beats\"");
+    throw UsageError("the prompt is empty; say what to play, such as \"warm arpeggios on house beats\"");
   }
   if (const int64_t count = characters(request.prompt); count > kMaxPromptCharacters) {
     throw UsageError("the prompt has " + std::to_string(count) + " characters; the model reads " +

@@ -17,7 +17,7 @@ constexpr double kMostLogsnr = 100;
 std::vector<float> logsnr_grid(int64_t steps, double first, const Parameters& parameters) {
   const double published_low = parameters.at("logsnr_low"), high = parameters.at("logsnr_high");
   if (steps < 1 || steps > kMaxSteps) {
-    throw UsageError("steps is " + std::to_string(steps) + ", expected 1 to 1000; the model is made for 8");
+    throw UsageError("steps is " + std::to_string(steps) + ", expected 1 to 1000");
   }
   if (!(-kMostLogsnr <= published_low && published_low < high && high <= kMostLogsnr)) {
     throw std::invalid_argument("must have logsnr_low below logsnr_high, both within -100..100");

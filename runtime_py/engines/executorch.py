@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -17,12 +18,15 @@ IDENTIFIER = b"ET12"
 # executorch's ScalarType numbers, from its schema
 DTYPES = {3: "int32", 4: "int64", 5: "float16", 6: "float32"}
 
+_loaded: "WeakSet[ExecutorchProgram]" = WeakSet()
+
 
 class ExecutorchProgram:
     """A loaded method. ExecuTorch reuses its output memory, so outputs are copied."""
 
     def __init__(self, method: Any, role: str, interface: Interface) -> None:
         self._method, self._role, self._interface = method, role, interface
+        _loaded.add(self)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
         import torch
@@ -99,9 +103,19 @@ def _compare(path: Path, side: str, specs: tuple[TensorSpec, ...], metas: list[A
 
 
 def _set_threads(threads: int) -> None:
+    """Make the process's one pool of threads anew, which no loaded program survives."""
     from executorch.extension.pybindings import portable_lib
 
-    set_threads = getattr(portable_lib, "_unsafe_reset_threadpool", None)
-    if set_threads is None:
-        raise GenerationError("this build of ExecuTorch cannot set its threads; leave --threads out")
-    set_threads(threads)
+    count, reset = (
+        getattr(portable_lib, name, None) for name in ("_threadpool_get_thread_count", "_unsafe_reset_threadpool")
+    )
+    if count is None or reset is None:
+        raise GenerationError("this build of ExecuTorch cannot set its threads; leave them to it")
+    if count() == threads:
+        return
+    if _loaded:
+        raise GenerationError(
+            f"threads is {threads}, but ExecuTorch has one pool for the whole process, and loaded programs use it with "
+            f"{count()}; close the other generators first, or ask for the same number"
+        )
+    reset(threads)

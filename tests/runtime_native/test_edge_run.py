@@ -156,7 +156,7 @@ def test_too_little_memory_is_refused_in_one_line_unless_forced(edge_run, bundle
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--steps", 0), "steps is 0, expected 1 to 1000; the model is made for 8"),
+        (("--steps", 0), "steps is 0, expected 1 to 1000"),
         (("--seed", -1), "seed is -1, expected 0 to 4294967295"),
         (("--seconds", 0), "seconds is 0, expected a number above 0 and up to 1.207"),
         (("--seconds", "nan"), "seconds is nan, expected a number above 0 and up to 1.207"),
@@ -170,6 +170,16 @@ def test_a_request_out_of_range_is_refused(edge_run, bundle, tmp_path, words, me
     assert code == 2
     assert line.startswith(message)
     assert not (tmp_path / "x.wav").exists()
+
+
+@pytest.mark.parametrize("option", ["--out", "--record", "--dump"])
+def test_what_it_writes_lies_outside_of_the_bundle(edge_run, bundle, copy_of, option):
+    folder = copy_of(bundle)
+    before = (folder / "dit.pte").read_bytes()
+    code, line = refused(edge_run, "--bundle", folder, *WORDS, option, folder / "dit.pte")
+    assert code == 6
+    assert line == f"{folder / 'dit.pte'} lies inside the bundle, which must stay as it is; write elsewhere"
+    assert (folder / "dit.pte").read_bytes() == before
 
 
 def test_a_bundle_of_another_backend_is_refused(edge_run, bundle, copy_of, tmp_path):

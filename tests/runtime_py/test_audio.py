@@ -280,3 +280,14 @@ def test_a_missing_wav_and_a_folder_are_refused(tmp_path):
     for path, message in ((tmp_path / "a.wav", "No such file"), (tmp_path, "Is a directory"), (Path("a\0"), "null")):
         with pytest.raises(UsageError, match=message):
             read_wav(path)
+
+
+@pytest.mark.parametrize("rate", [0, -1, 44100.0, 10**6])
+def test_a_sample_rate_that_makes_no_sense_is_refused(rate):
+    with pytest.raises(UsageError, match="the sample rate is"):
+        wav_bytes(np.zeros((2, 4), np.float32), rate)
+
+
+def test_levels_that_are_no_floats_are_refused():
+    with pytest.raises(UsageError, match="the audio is int16, expected floats"):
+        wav_bytes(np.ones((2, 4), np.int16), 44100)

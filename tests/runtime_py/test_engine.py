@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from runtime_py.bundle import Bundle
-from runtime_py.engine import ENGINES, arrange_inputs, bundle_programs, engine_for, kept_loaded
+from runtime_py.engine import ENGINES, arrange_inputs, bundle_programs, engine_for, kept_loaded, unprepared_programs
 from runtime_py.errors import GenerationError, UsageError
 from runtime_py.generation_spec import Interface
 from runtime_py.loop import collect, generate
@@ -105,7 +105,7 @@ def test_a_missing_input_is_named():
         arrange_inputs("pair", PAIR, {"late": ARRAYS["late"]})
 
 
-@pytest.mark.parametrize("threads", [0, -1, 257])
+@pytest.mark.parametrize("threads", [0, -1, 257, 2.0, True])
 def test_threads_that_make_no_sense_are_refused_before_an_engine_is_imported(threads):
     with pytest.raises(UsageError, match=f"threads is {threads}, expected 1 to 256"):
-        bundle_programs(None, threads=threads)
+        unprepared_programs(None, threads=threads)

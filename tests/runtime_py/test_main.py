@@ -214,3 +214,12 @@ def test_the_version_is_the_projects(capsys):
         command.main(["--version"])
     assert leaving.value.code == 0
     assert capsys.readouterr().out == f"runtime_py {project['version']}\n"
+
+
+@pytest.mark.parametrize("option", ["--out", "--record", "--dump"])
+def test_what_it_writes_lies_outside_of_the_bundle(refused, copy_of, bundle, option):
+    folder = copy_of(bundle)
+    before = sorted((path.name, path.stat().st_size) for path in folder.iterdir())
+    result = refused("--bundle", folder, "--prompt", "a", option, folder / "dit.pte")
+    assert (result.code, "lies inside the bundle" in result.error) == (6, True)
+    assert sorted((path.name, path.stat().st_size) for path in folder.iterdir()) == before

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from runtime_py.errors import UsageError
@@ -30,7 +31,7 @@ def test_prompts_that_say_nothing_or_too_much_are_refused(prompt):
 
 @pytest.mark.parametrize("steps", [0, -1, 1001])
 def test_steps_out_of_range_are_refused(steps):
-    assert refused(steps=steps) == f"steps is {steps}, expected 1 to 1000; the model is made for 8"
+    assert refused(steps=steps) == f"steps is {steps}, expected 1 to 1000"
 
 
 @pytest.mark.parametrize("seed", [-1, 1 << 32])
@@ -62,4 +63,27 @@ def test_seven_seconds_unless_the_model_makes_less():
 def test_what_is_left_open_is_the_bundles_own():
     assert REQUEST.resolved(SPEC) == dataclasses.replace(REQUEST, steps=2)
     given = dataclasses.replace(REQUEST, steps=5)
-    assert given.resolved(SPEC) is given
+    assert given.resolved(SPEC) == given
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": None}, "prompt is None, expected text"),
+        ({"prompt": b"rain"}, "prompt is b'rain', expected text"),
+        ({"seconds": "1"}, "seconds is '1', expected a number"),
+        ({"seconds": True}, "seconds is True, expected a number"),
+        ({"seed": "1"}, "seed is '1', expected a whole number"),
+        ({"seed": 1.0}, "seed is 1.0, expected a whole number"),
+        ({"steps": 2.5}, "steps is 2.5, expected a whole number"),
+        ({"steps": True}, "steps is True, expected a whole number"),
+    ],
+)
+def test_what_is_no_number_or_no_text_is_refused(changes, message):
+    assert refused(**changes) == message
+
+
+def test_numbers_of_numpy_are_numbers():
+    check_request(Request(prompt="a", seconds=np.float32(0.25), seed=np.int64(3), steps=np.int32(2)), SPEC)
+    kept = Request(prompt="a", seconds=np.float32(0.25), seed=np.int64(3), steps=np.int32(2)).resolved(SPEC)
+    assert [type(value) for value in (kept.seconds, kept.seed, kept.steps)] == [float, int, int]

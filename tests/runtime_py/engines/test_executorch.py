@@ -1,6 +1,7 @@
 """The ExecuTorch engine holds programs and inputs against the manifest, and gives outputs away for good."""
 
 import dataclasses
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -170,4 +171,17 @@ def test_the_number_of_threads_is_set(program, inputs):
             assert portable_lib._threadpool_get_thread_count() == threads
             assert np.array_equal(made["difference"], inputs["a"] - inputs["b"])
     finally:
+        gc.collect()
         portable_lib._unsafe_reset_threadpool(before)
+
+
+def test_the_pool_of_threads_is_not_made_anew_under_a_loaded_program(program, inputs):
+    """It would take the process with it, at the program's next run."""
+    from executorch.extension.pybindings import portable_lib
+
+    before = portable_lib._threadpool_get_thread_count()
+    held = executorch.load(*program)
+    with pytest.raises(GenerationError, match=f"threads is {before + 1}, .* use it with {before};"):
+        executorch.load(*program, threads=before + 1)
+    assert np.array_equal(held.run(inputs)["difference"], inputs["a"] - inputs["b"])
+    executorch.load(*program, threads=before)
