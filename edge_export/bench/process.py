@@ -27,19 +27,18 @@ def play_job(job: Job, what: str) -> Any:
     with TemporaryDirectory(prefix="edge-export-") as scratch:
         # What the process imports is what this one would: its own search path, and no other folder's files.
         paths = os.pathsep.join(str(Path(entry or Path.cwd()).absolute()) for entry in sys.path)
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-P", "-m", WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": paths, "TMPDIR": scratch},
-        )
-        try:
-            answer, stderr = process.communicate(json.dumps(asdict(job)).encode())
-        except BaseException:  # Ctrl-C too
-            process.kill()
-            process.wait()
-            raise
+        ) as process:
+            try:
+                answer, stderr = process.communicate(json.dumps(asdict(job)).encode())
+            except BaseException:  # Ctrl-C too
+                process.kill()
+                raise
     if process.returncode != 0:
         raise GenerationError(f"{what}: {_end(process.returncode, stderr)}")
     return _answer(answer, what)

@@ -35,6 +35,8 @@ from runtime_py.metrics import snr_db
 from runtime_py.sampler import SAMPLERS
 from tests.edge_export.networks import CONFIG, noise, randomized
 
+pytestmark = pytest.mark.slow
+
 PNG = b"\x89PNG\r\n\x1a\n"
 SMALL = SimpleNamespace(
     config=CONFIG,

@@ -12,6 +12,8 @@ from runtime_py.bundle import open_bundle
 from runtime_py.metrics import snr_db
 from tests.fixtures.make_bundles import FOLDER, RECIPES, REQUEST, WAV
 
+pytestmark = pytest.mark.slow
+
 SAME_ARITHMETIC_DB = 100.0
 each = pytest.mark.parametrize("recipe", RECIPES)
 

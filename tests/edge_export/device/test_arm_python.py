@@ -20,6 +20,8 @@ from edge_export.errors import DeviceError, EdgeExportError, FetchError, Missing
 from runtime_py.bundle import open_bundle, sha256_of
 from runtime_py.record import read_record
 
+pytestmark = pytest.mark.arm
+
 WHEELS = {
     "ai_edge_litert": {
         "ai_edge_litert/compiled_model.py": b"import numpy",

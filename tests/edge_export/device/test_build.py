@@ -11,6 +11,8 @@ from edge_export.device.build import build_runner
 from edge_export.device.sdk import Sdk
 from edge_export.errors import DeviceError, MissingDependency
 
+pytestmark = pytest.mark.build
+
 CMAKE = """cmake_minimum_required(VERSION 3.22)
 project(edge_run LANGUAGES CXX)
 add_executable(edge-run src/main.cpp)

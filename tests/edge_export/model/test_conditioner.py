@@ -6,6 +6,8 @@ import torch
 from edge_export.model.conditioner import Conditioner, T5Encoder, relative_buckets
 from tests.edge_export.networks import CONFIG, config_with, randomized
 
+pytestmark = pytest.mark.slow
+
 TOKENS = 40
 LENGTHS = (40, 9, 1)
 

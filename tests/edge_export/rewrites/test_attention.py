@@ -20,6 +20,8 @@ from edge_export.rewrites.embeddings import embeddings_as_linears
 from edge_export.rewrites.feed_forward import split_gated_linear
 from tests.edge_export.networks import PRODUCTS, assert_same, config_with, graph_of, kinds_in, noise, randomized
 
+pytestmark = pytest.mark.build
+
 
 class BehindKeys(nn.Module):
     """A transformer whose blocks take their keys and values out of all blocks' ones, and what makes those."""

@@ -13,6 +13,8 @@ from edge_export.model.dit import CrossAttention, Dit
 from edge_export.rewrites.cross_keys import BlockKeys, ConditionerToKeys, CrossQueries, DitFromKeys, keys_shape
 from tests.edge_export.networks import CONFIG, assert_same, config_with, kinds_in, noise, randomized
 
+pytestmark = pytest.mark.build
+
 TOKENS = CONFIG.conditioner.tokens
 CROSS_TOKENS = CONFIG.conditioner.cross_tokens
 PROMPT_MASK = (torch.arange(TOKENS) < 9).float()[None]
