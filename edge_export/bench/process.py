@@ -38,6 +38,7 @@ def play_job(job: Job, what: str) -> Any:
                 answer, stderr = process.communicate(json.dumps(asdict(job)).encode())
             except BaseException:  # Ctrl-C too
                 process.kill()
+                process.wait()
                 raise
     if process.returncode != 0:
         raise GenerationError(f"{what}: {_end(process.returncode, stderr)}")
