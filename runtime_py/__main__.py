@@ -124,7 +124,10 @@ def play(options: argparse.Namespace) -> None:
     require_cpu(manifest.target)
     request = manifest.golden.request if options.golden else _request(options, generator)
     recorder = Recorder()
-    tensors = (_replayed if options.golden else _generated)(generator, request, recorder, options)
+    if options.golden:
+        tensors = _replayed(generator, request, recorder, options)
+    else:
+        tensors = _generated(generator, request, recorder)
     made = collect(recorder.events)
     wav = None
     if options.out is not None:
@@ -172,8 +175,7 @@ def require_cpu(target: TargetSpec) -> None:
         )
 
 
-def _generated(generator: Generator, request: Request, recorder: Recorder, options: argparse.Namespace) -> Tensors:
-    del options
+def _generated(generator: Generator, request: Request, recorder: Recorder) -> Tensors:
     total = len(generator.pieces(request))
     for _ in _reported(recorder.watch(generator.events(request, opening=recorder.opening)), total):
         pass
