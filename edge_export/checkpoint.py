@@ -1,7 +1,7 @@
 """A checkpoint in the published layout, opened strictly: every tensor by name and shape, nothing left over.
 
     DIR/model_config.json
-    DIR/model.safetensors            or model.ckpt (weights only; code in it is never run)
+    DIR/model.safetensors            or another of WEIGHTS_FILES
     DIR/t5-base/{config.json, model.safetensors, spiece.model}
 
 It loads one component at a time, so that a build never holds the whole model. It knows names and shapes,
@@ -10,11 +10,11 @@ not what the network computes.
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +22,20 @@ from torch import Tensor, nn
 from edge_export.errors import CheckpointError
 from edge_export.model.autoencoder import Decoder, Encoder
 from edge_export.model.conditioner import Conditioner
-from edge_export.model.config import CONFIG_FILE, ModelConfig, load_config
+from edge_export.model.config import CONFIG_FILE, SPIECE_FILE, ModelConfig, load_config
 from edge_export.model.dit import Dit
-from runtime_py.errors import first_line
+from edge_export.tokenizer_export import read_spiece
+from edge_export.weights_file import Tensors, Unwrapped, existing, listed, lora_files, open_first, unwrap
+from runtime_py.tokenizer import Tokenizer
 
-WEIGHTS_FILES = ("model.safetensors", "model.ckpt")
+WEIGHTS_FILES = ("model.safetensors", "model.safetensors.index.json", "model.ckpt")
 T5_WEIGHTS_FILE = "model.safetensors"
-SPIECE_FILE = "spiece.model"
+T5_WEIGHTS_FILES = (
+    T5_WEIGHTS_FILE,
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 
 CONDITIONER = "conditioner.conditioners."
 DIT = "model.model."
@@ -36,69 +43,21 @@ ENCODER = "pretransform.model.encoder."
 DECODER = "pretransform.model.decoder."
 T5 = "prompt.t5."  # inside our conditioner; its tensors come from the T5 folder
 T5_DECODER = ("decoder.", "lm_head.")  # T5's other half, in the files the world publishes
-FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 WEIGHT_NORMS = (
     (".weight_g", ".weight_v"),
     (".parametrizations.weight.original0", ".parametrizations.weight.original1"),
 )
-LISTED = 12
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
-class Tensors(Protocol):
-    """A file of tensors: shapes by name without reading them, and one tensor at a time."""
-
-    @property
-    def path(self) -> Path: ...
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
-
-    def get(self, name: str) -> Tensor: ...
-
-
-class SafetensorsFile:
-    """A `.safetensors` file, mapped."""
-
-    def __init__(self, path: Path) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        self.path = path
-        try:
-            self._file = safe_open(str(path), framework="pt")
-            self.shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in self._file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(f"{path} is truncated or no safetensors file ({error}); fetch it again") from error
-
-    def get(self, name: str) -> Tensor:
-        return self._file.get_tensor(name)
-
-
-class CkptFile:
-    """A PyTorch `.ckpt`, read by the restricted loader that builds tensors and nothing else."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:  # the loader raises whatever the damage leads to
-            raise CheckpointError(
-                f"{path} is truncated, or holds more than weights ({first_line(error)}); use the published file"
-            ) from error
-        tensors = document.get("state_dict", document) if isinstance(document, dict) else None
-        if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-            raise CheckpointError(f"{path} holds no state_dict of tensors; use the published file")
-        self._tensors: dict[str, Tensor] = {str(name): tensor for name, tensor in tensors.items()}
-        self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
-
-    def get(self, name: str) -> Tensor:
-        return self._tensors[name]
-
-
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened checkpoint: its config, and components on demand (float32, on the CPU, in eval mode)."""
+    """An opened checkpoint: its config, and components on demand (float32, on the CPU, in eval mode).
+
+    `notes` say, a line each, what was read in another way than its names promise, and what was left alone.
+    """
 
     folder: Path
     config: ModelConfig
@@ -106,8 +65,20 @@ class Checkpoint:
     t5_weights: Tensors
 
     @property
+    def t5_folder(self) -> Path:
+        return self.folder / self.config.conditioner.t5_folder
+
+    @property
     def spiece(self) -> Path:
-        return self.folder / self.config.conditioner.t5_folder / SPIECE_FILE
+        return self.t5_folder / SPIECE_FILE
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return read_spiece(self.spiece)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(_notes(self))
 
     def conditioner(self) -> Conditioner:
         return _load(_conditioner(self.config), self._locate(CONDITIONER))
@@ -135,19 +106,15 @@ class Checkpoint:
     @cached_property
     def sha256(self) -> str:
         """One hash over config, weights and T5 folder: equal hashes, equal numbers."""
-        t5 = self.folder / self.config.conditioner.t5_folder
-        files = (
-            self.folder / CONFIG_FILE,
-            self.weights.path,
-            t5 / "config.json",
-            self.t5_weights.path,
-            self.spiece,
-        )
         total = hashlib.sha256()
-        for path in files:
+        for path in self._files():
             with path.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
         return total.hexdigest()
+
+    def _files(self) -> tuple[Path, ...]:
+        config, t5_config = self.folder / CONFIG_FILE, self.t5_folder / "config.json"
+        return (config, *self.weights.files, t5_config, *self.t5_weights.files, self.spiece)
 
     def _locate(self, prefix: str) -> "Source":
         return Source(self, prefix)
@@ -180,7 +147,7 @@ class Source:
         file, _ = self.find(name)
         tensors = [_float32(file, part) for part in self.parts(name, shape)]
         if file is self.checkpoint.t5_weights:
-            return tensors[0].half().float()  # the published library keeps T5's weights in half precision
+            return _half(file, name, tensors[0])
         if len(tensors) == 1:
             return tensors[0]
         g, v = tensors
@@ -205,32 +172,38 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     checkpoint = Checkpoint(
         folder=folder,
         config=config,
-        weights=_open_weights(folder),
-        t5_weights=SafetensorsFile(_existing(t5_folder / T5_WEIGHTS_FILE)),
+        weights=unwrap(open_first(folder, WEIGHTS_FILES)),
+        t5_weights=open_first(t5_folder, T5_WEIGHTS_FILES),
     )
-    _existing(checkpoint.spiece)
+    existing(checkpoint.spiece)
     _compare(checkpoint)
+    _check_pieces(checkpoint)
     return checkpoint
 
 
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing; `edge-export fetch` completes a checkpoint")
-    try:
-        with path.open("rb"):  # the readers of weights take a file that they may not read for a damaged one
-            return path
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}; check its permissions") from error
+def _check_pieces(checkpoint: Checkpoint) -> None:
+    """Every piece needs its row; rows without a piece are usual, where a table was rounded up."""
+    pieces, rows = len(checkpoint.tokenizer.pieces), checkpoint.config.conditioner.t5.vocab_size
+    if pieces > rows:
+        raise CheckpointError(
+            f"{checkpoint.spiece} has {pieces} pieces, and the text encoder's table only {rows} rows; "
+            f"use the {SPIECE_FILE} that was published with these weights"
+        )
 
 
-def _open_weights(folder: Path) -> Tensors:
-    for name in WEIGHTS_FILES:
-        path = folder / name
-        if path.is_file():
-            return SafetensorsFile(_existing(path)) if path.suffix == ".safetensors" else CkptFile(_existing(path))
-    raise CheckpointError(
-        f"{folder} has neither {' nor '.join(WEIGHTS_FILES)}; `edge-export fetch` completes a checkpoint"
-    )
+def _notes(checkpoint: Checkpoint) -> Iterator[str]:
+    folder, wanted = checkpoint.folder, checkpoint.config.conditioner.t5_name
+    if checkpoint.t5_folder.name != wanted:
+        yield f"the text encoder is read from {checkpoint.t5_folder}; the config asks for {wanted}"
+    taken = checkpoint.weights.path.name
+    others = [name for name in WEIGHTS_FILES if name != taken and (folder / name).is_file()]
+    if others:
+        yield f"{folder} has {taken} and {' and '.join(others)}: {taken} is read"
+    if isinstance(checkpoint.weights, Unwrapped):
+        yield checkpoint.weights.note
+    loras = lora_files(folder, (*checkpoint.weights.files, *checkpoint.t5_weights.files))
+    if loras:
+        yield f"LoRA files are not applied ({listed(loras)} in {folder}); merge them into the weights first"
 
 
 def _compare(checkpoint: Checkpoint) -> None:
@@ -260,7 +233,7 @@ def _compare(checkpoint: Checkpoint) -> None:
             if name in found and found[name] != wanted[name]
         ]
         problems = [
-            f"{len(names)} {what}: {_list(names)}"
+            f"{len(names)} {what}: {listed(names)}"
             for what, names in (
                 ("missing", [name for name in wanted if name not in found]),
                 ("unused", [name for name in found if name not in wanted]),
@@ -269,9 +242,10 @@ def _compare(checkpoint: Checkpoint) -> None:
             if names
         ]
         if problems:
+            lora = any("lora_" in name for name in found if name not in wanted)
+            advice = "merge its LoRA into" if lora else "use the config that was published with"
             raise CheckpointError(
-                f"{file.path} does not fit its config; tensors {'; '.join(problems)}; "
-                "use the config that was published with these weights"
+                f"{file.path} does not fit its config; tensors {'; '.join(problems)}; {advice} these weights"
             )
 
 
@@ -281,20 +255,26 @@ def _encoder_half(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int,
     return {name: shape for name, shape in shapes.items() if not name.startswith(T5_DECODER) and name != tied}
 
 
-def _list(names: Iterable[str]) -> str:
-    all_names = list(names)
-    more = f" and {len(all_names) - LISTED} more" if len(all_names) > LISTED else ""
-    return ", ".join(all_names[:LISTED]) + more
-
-
 def _float32(file: Tensors, name: str) -> Tensor:
     tensor = file.get(name)
     if tensor.dtype not in FLOATS:
-        raise CheckpointError(f"{file.path}: {name} is {tensor.dtype}, expected floats; use the published file")
-    tensor = tensor.float()
+        raise CheckpointError(
+            f"{file.path}: {name} is {tensor.dtype}, expected floats of 16 to 64 bits; use the published file"
+        )
     if not bool(tensor.isfinite().all()):
         raise CheckpointError(f"{file.path}: {name} holds NaN or infinity; fetch it again")
-    return tensor
+    return _finite(file, name, tensor.float())
+
+
+def _half(file: Tensors, name: str, tensor: Tensor) -> Tensor:
+    """As the published library keeps T5's weights: in half precision."""
+    return _finite(file, name, tensor.half()).float()
+
+
+def _finite(file: Tensors, name: str, narrowed: Tensor) -> Tensor:
+    if not bool(narrowed.isfinite().all()):
+        raise CheckpointError(f"{file.path}: {name} goes beyond what {narrowed.dtype} holds; use the published file")
+    return narrowed
 
 
 def _load(module: AnyModule, source: Source, only: re.Pattern[str] | None = None) -> AnyModule:

@@ -4,9 +4,9 @@
     DIR/t5-base/config.json  .../model.safetensors  .../spiece.model   its text encoder
     DIR/LICENSE.md, DIR/NOTICE and the like                            what of NOTICES the hub has
 
-Unfinished files wait in DIR/.unfinished. Requests, logins and retries are huggingface_hub's; it is asked file by
-file because its own download of a folder starts an interrupted file again from the beginning. It knows no network
-but the names of the files.
+Unfinished files wait in DIR/.unfinished, where one fetch works at a time. Requests, logins and retries are
+huggingface_hub's; it is asked file by file because its own download of a folder starts an interrupted file again from
+the beginning. It knows no network but the names of the files.
 """
 
 import errno
@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ MODEL_FILES = ("model_config.json", "model.safetensors")
 T5_FILES = ("config.json", "model.safetensors", "spiece.model")
 NOTICES = ("LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE", "NOTICE.md", "NOTICE.txt")
 UNFINISHED_FOLDER = ".unfinished"
+LOCK_FILE = ".lock"
+WAIT_SECONDS = 0.5  # between two looks whether another fetch has ended
 ANSWER_SECONDS = 10.0  # to wait for the hub's answer about one file
 READ_BYTES = 1 << 20
 AGAIN = "run the same command again to continue where it stopped"
@@ -43,6 +46,7 @@ class RemoteFile:
     """One file as the hub describes it. `etag` is its hash: SHA-256, or SHA-1 as git counts it."""
 
     repo: str
+    commit: str
     name: str
     url: str
     etag: str
@@ -70,31 +74,67 @@ class RemoteFile:
 
 
 def fetch_checkpoint(
-    folder: Path, progress: Progress = silent, model_repo: str = MODEL_REPO, t5_repo: str = T5_REPO
+    folder: Path,
+    progress: Progress = silent,
+    model_repo: str = MODEL_REPO,
+    t5_repo: str = T5_REPO,
+    revision: str | None = None,
 ) -> None:
     """Download what is missing of the checkpoint in `folder`, then open it strictly.
 
-    The hub is HF_ENDPOINT or huggingface.co; the token is HF_TOKEN or that of `hf auth login`.
+    The hub is HF_ENDPOINT or huggingface.co; the token is HF_TOKEN or that of `hf auth login`. `revision` is a branch,
+    a tag or a commit of `model_repo`, by default its newest. Of a second fetch into the same folder one waits.
 
     Raises:
-        FetchError: no network, no such file, no permission, or a licence not accepted yet.
+        FetchError: no network, no such file or revision, no permission, or a licence not accepted yet.
         OutputError: `folder` is a file or cannot be written, or the disk is full.
         CheckpointError: all was fetched, and is not a checkpoint that this version knows.
-        UsageError: HF_ENDPOINT is no address, or a repository's name is none.
+        UsageError: HF_ENDPOINT is no address, or a repository's or revision's name is none.
     """
     endpoint = _endpoint()
+    if revision is not None and not revision.strip():
+        raise UsageError("--revision is empty; name a branch, a tag or a commit, or leave it out")
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; choose another folder")
     with _quiet_hub(), _write_errors(folder):
-        files = _describe_all(endpoint, folder, model_repo, t5_repo, progress)
+        files = _describe_all(endpoint, folder, model_repo, t5_repo, revision, progress)
         missing = _missing(files, progress)
         unfinished = folder / UNFINISHED_FOLDER
-        _check_space(folder, unfinished, missing)
-        for file in missing:
-            with _hub_errors(endpoint, file.repo, file.name):
-                _download(file, unfinished, progress)
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if missing or unfinished.exists():
+            _check_space(folder, unfinished, missing)
+            with _alone(unfinished, progress):
+                _complete(endpoint, _missing(missing, progress), folder, progress)
     _open(folder)
+
+
+def _complete(endpoint: str, missing: list[RemoteFile], folder: Path, progress: Progress) -> None:
+    """Download what another fetch has not brought meanwhile; nothing of the work is left then."""
+    unfinished = folder / UNFINISHED_FOLDER
+    for file in missing:
+        with _hub_errors(endpoint, file.repo, file.name):
+            _download(file, unfinished, progress)
+    shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def _alone(unfinished: Path, progress: Progress) -> Iterator[None]:
+    """Wait until no other fetch works in the folder `unfinished`, which is there then; one that died does not."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(unfinished / LOCK_FILE)
+    while not lock.is_locked:
+        try:
+            unfinished.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            progress("waiting for another fetch into this folder", 0, 1)
+            time.sleep(WAIT_SECONDS)
+        except FileNotFoundError:  # the other removed the folder meanwhile: it is done
+            continue
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _open(folder: Path) -> None:
@@ -103,16 +143,24 @@ def _open(folder: Path) -> None:
     open_checkpoint(folder)
 
 
-def _describe_all(endpoint: str, folder: Path, model_repo: str, t5_repo: str, progress: Progress) -> list[RemoteFile]:
-    """Ask for all files before the first is fetched: a licence not accepted shows at once."""
+def _describe_all(
+    endpoint: str, folder: Path, model_repo: str, t5_repo: str, revision: str | None, progress: Progress
+) -> list[RemoteFile]:
+    """Ask for all files before the first is fetched: a licence not accepted shows at once.
+
+    All files of a repository are of the commit that the first one is of, whatever is published meanwhile.
+    """
     places = [(model_repo, name, folder / name) for name in MODEL_FILES]
     places += [(t5_repo, name, folder / t5_repo.rsplit("/", 1)[-1] / name) for name in T5_FILES]
     places += [(model_repo, name, folder / name) for name in NOTICES]
     files: list[RemoteFile] = []
+    revisions = {model_repo: revision}
     for done, (repo, name, target) in enumerate(places):
         progress("asking the hub", done, len(places))
-        with _hub_errors(endpoint, repo, name):
-            files += _describe(endpoint, repo, name, target, optional=name in NOTICES)
+        with _hub_errors(endpoint, repo, name, revisions.get(repo)):
+            for file in _describe(endpoint, repo, name, target, revisions.get(repo), optional=name in NOTICES):
+                revisions[repo] = file.commit
+                files.append(file)
     return files
 
 
@@ -136,12 +184,14 @@ def _endpoint() -> str:
     raise UsageError(f"HF_ENDPOINT is {endpoint!r}, expected an address such as https://huggingface.co")
 
 
-def _describe(endpoint: str, repo: str, name: str, target: Path, *, optional: bool) -> list[RemoteFile]:
-    """Ask the hub for the newest version of one file; an `optional` one that is not there is none."""
+def _describe(
+    endpoint: str, repo: str, name: str, target: Path, revision: str | None, *, optional: bool
+) -> list[RemoteFile]:
+    """Ask the hub for one file, by default its newest version; an `optional` one that is not there is none."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    url = hf_hub_url(repo, name, endpoint=endpoint)
+    url = hf_hub_url(repo, name, revision=revision, endpoint=endpoint)
     try:
         known = get_hf_file_metadata(url, timeout=ANSWER_SECONDS, endpoint=endpoint)
     except RemoteEntryNotFoundError:
@@ -151,7 +201,16 @@ def _describe(endpoint: str, repo: str, name: str, target: Path, *, optional: bo
     if known.commit_hash is None or known.etag is None or known.size is None:
         raise FetchError(f"{endpoint} does not answer like a hub (no commit, etag or size); check HF_ENDPOINT")
     pinned = hf_hub_url(repo, name, revision=known.commit_hash, endpoint=endpoint)
-    return [RemoteFile(repo=repo, name=name, url=pinned, etag=known.etag, size=known.size, target=target)]
+    file = RemoteFile(
+        repo=repo,
+        commit=known.commit_hash,
+        name=name,
+        url=pinned,
+        etag=known.etag,
+        size=known.size,
+        target=target,
+    )
+    return [file]
 
 
 def _check_space(folder: Path, unfinished: Path, missing: list[RemoteFile]) -> None:
@@ -257,7 +316,7 @@ def _quiet_hub() -> Iterator[None]:
 
 
 @contextmanager
-def _hub_errors(endpoint: str, repo: str, name: str) -> Iterator[None]:
+def _hub_errors(endpoint: str, repo: str, name: str, revision: str | None = None) -> Iterator[None]:
     """Turn what huggingface_hub raises into one line; errors of the disk pass."""
     from huggingface_hub import errors as hub
 
@@ -274,7 +333,9 @@ def _hub_errors(endpoint: str, repo: str, name: str) -> Iterator[None]:
         raise FetchError(
             f"{repo} asks you to accept its licence first: {login}accept it at {page}, then run the same command again"
         ) from error
-    except (hub.RemoteEntryNotFoundError, hub.RevisionNotFoundError) as error:
+    except hub.RevisionNotFoundError as error:
+        raise FetchError(f"{page} has no revision {revision or 'main'!r}; name a branch, a tag or a commit") from error
+    except hub.RemoteEntryNotFoundError as error:
         raise FetchError(f"{page} has no file {name}; check the repository's name") from error
     except hub.RepositoryNotFoundError as error:
         raise FetchError(

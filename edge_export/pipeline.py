@@ -22,7 +22,6 @@ from edge_export.staging import staged_folder
 from edge_export.submodules import SUBMODULES, Part, Submodule, rewrite, submodules_for
 from edge_export.submodules.decoder import audio_layers
 from edge_export.targets import Target, target_for
-from edge_export.tokenizer_export import read_spiece
 from edge_export.verify import Check, verify
 from quantization.layers import OPERATORS, layers_of
 from quantization.recipe import Recipe, choose_from
@@ -110,8 +109,10 @@ def export_bundle(request: BuildRequest, progress: Progress, note: Callable[[str
         steps = _Steps(progress, total=len(SUBMODULES) + 3)
         steps.next("reading the checkpoint")
         checkpoint = _of_length(open_checkpoint(request.checkpoint or BUILTIN_CHECKPOINT), request.latents)
+        for text in checkpoint.notes:
+            note(text)
         choices = spell_out(checkpoint, choices)
-        tokenizer = read_spiece(checkpoint.spiece)
+        tokenizer = checkpoint.tokenizer
         save_tokenizer(tokenizer, staging / TOKENIZER_FILE)
         programs, interfaces = {}, {}
         for name in choices.submodules:

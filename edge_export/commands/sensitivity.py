@@ -11,7 +11,7 @@ import typer
 
 from edge_export.builtin import BUILTIN_CHECKPOINT
 from edge_export.commands.options import JsonOption, check_outputs, check_plot
-from edge_export.console import show_json, show_line, show_progress, show_tables
+from edge_export.console import show_json, show_line, show_note, show_progress, show_tables
 from edge_export.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def sensitivity(
     check_plot(plot)
     with show_progress() as progress:
         found, its_backend = open_source(source, checkpoint)
+        for text in found.notes:
+            show_note(text)
         backend = backend or its_backend
         errors = measure_layers(found, backend, tuple(submodule or SUBMODULES), layers, progress)
     if plot is not None:

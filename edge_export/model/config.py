@@ -5,6 +5,7 @@ change the sound. It knows no tensors.
 """
 
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from runtime_py import strict_json
 
 CONFIG_FILE = "model_config.json"
 MAX_CONFIG_BYTES = 1 << 20
+SPIECE_FILE = "spiece.model"
+# A folder of such a name is that model, and no other of another name.
+PUBLISHED_T5 = re.compile(r"(flan-|m|by|u)?t5-(v1_1-)?(small|base|large|xl|xxl|3b|11b)")
 PROMPT = "prompt"
 SECONDS = "seconds_total"
 # Far above any published model, and small enough that a stranger's config cannot exhaust the machine.
@@ -38,9 +42,13 @@ class T5Config:
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionerConfig:
-    """Prompt and seconds to embeddings of width `dim`; `order` lists the cross-attention inputs."""
+    """Prompt and seconds to embeddings of width `dim`; `order` lists the cross-attention inputs.
+
+    `t5_name` is what the config calls the text encoder, `t5_folder` where it lies.
+    """
 
     dim: int
+    t5_name: str
     t5_folder: str
     t5: T5Config
     tokens: int
@@ -327,12 +335,14 @@ def _conditioner(section: Section, order: tuple[str, ...], folder: Path) -> Cond
     if set(by_id) != set(order) or len(by_id) != len(entries):
         raise section.error("configs", f"describes {sorted(by_id)}, expected {sorted(order)}")
     prompt, seconds = _typed(by_id[PROMPT], "t5"), _typed(by_id[SECONDS], "number")
-    t5_folder = prompt.take("t5_model_name", str, "t5-base").rsplit("/", 1)[-1]
-    if t5_folder in ("", ".", "..") or "\\" in t5_folder or "\0" in t5_folder:
+    t5_name = prompt.take("t5_model_name", str, "t5-base").rsplit("/", 1)[-1]
+    if t5_name in ("", ".", "..") or "\\" in t5_name or "\0" in t5_name:
         raise prompt.error("t5_model_name", "is not a model's name")
     prompt.ignore("enable_grad")
+    t5_folder = _t5_folder(folder, t5_name)
     made = ConditionerConfig(
         dim=dim,
+        t5_name=t5_name,
         t5_folder=t5_folder,
         t5=load_t5_config(folder / t5_folder / "config.json"),
         tokens=prompt.size("max_length", 128, most=4096),
@@ -348,6 +358,28 @@ def _conditioner(section: Section, order: tuple[str, ...], folder: Path) -> Cond
     return made
 
 
+def _t5_folder(folder: Path, name: str) -> str:
+    """The text encoder's folder: that called `name`, or else the only one that can be it."""
+    if (folder / name).is_dir():
+        return name
+    found = sorted(path.parent.name for path in folder.glob("*/config.json") if _is_t5(path.parent))
+    if len(found) == 1 and not PUBLISHED_T5.fullmatch(found[0]):
+        return found[0]
+    raise CheckpointError(
+        f"{folder / name / 'config.json'} is missing, and {', '.join(found) or 'no other folder'} there holds a T5 "
+        f"(config.json of model_type t5, {SPIECE_FILE}); put {name} into {folder / name}"
+    )
+
+
+def _is_t5(folder: Path) -> bool:
+    try:
+        document = read_json(folder / "config.json")
+    except CheckpointError:
+        return False
+    is_t5 = isinstance(document, dict) and document.get("model_type") == "t5"
+    return is_t5 and (folder / SPIECE_FILE).is_file()
+
+
 def _typed(item: Section, kind: str) -> Section:
     item.only("type", kind, default=None)
     config = item.section("config")
@@ -357,7 +389,7 @@ def _typed(item: Section, kind: str) -> Section:
 
 def _diffusion(section: Section, latent_dim: int, cond_dim: int) -> tuple[DitConfig, str]:
     section.only("type", "dit", default=None)
-    objective = section.only("diffusion_objective", "rf_denoiser", default="v")
+    objective = _objective(section)
     _empty(section, "input_concat_ids", "prepend_cond_ids")
     section.ignore("distribution_shift_options")  # moves the schedule of other samplers; ping-pong brings its own
     config = section.section("config")
@@ -389,6 +421,29 @@ def _diffusion(section: Section, latent_dim: int, cond_dim: int) -> tuple[DitCon
     if made.head_dim < 32:
         raise config.error("num_heads", f"makes heads of {made.head_dim}; rotary embedding needs at least 32")
     return made, objective
+
+
+# What models of other objectives are: they want other samplers.
+_OTHER_OBJECTIVES = {
+    "rectified_flow": ", a base model or a fine-tune of one, not post-trained by ARC: stable-audio-tools plays it",
+    "v": ", an older kind of model such as Stable Audio Open 1.0: stable-audio-tools plays it",
+}
+
+
+def _objective(section: Section) -> str:
+    """The kind of model; where none is named, the published library takes 'v', and we nothing."""
+    key, played = "diffusion_objective", "rf_denoiser"
+    objective: str = section.take(key, str, "")
+    if objective == played:
+        return objective
+    if not objective:
+        raise section.error(
+            key,
+            f'is missing, and without it the model counts as \'v\', which is not supported; write "{key}": "{played}" '
+            "there if it was post-trained by ARC, as Stable Audio Open Small was",
+        )
+    what = _OTHER_OBJECTIVES.get(objective, "")
+    raise section.error(key, f"is {objective[:80]!r}{what}; supported: {played!r}")
 
 
 # Settings of the transformer that the published model leaves at these values, and this network is built on.

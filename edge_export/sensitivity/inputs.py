@@ -13,7 +13,6 @@ from edge_export.checkpoint import Checkpoint
 from edge_export.golden import GOLDEN_PROMPT, GOLDEN_SEED
 from edge_export.reference import reference_programs
 from edge_export.submodules import SUBMODULES, Part
-from edge_export.tokenizer_export import read_spiece
 from runtime_py.engine import Tensors
 from runtime_py.loop import condition, denoise
 from runtime_py.request import Request, default_seconds
@@ -28,7 +27,7 @@ class ReferenceInputs:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._spec = generation_spec(checkpoint.config, SUBMODULES, STEPS)
         self._request = Request(prompt=GOLDEN_PROMPT, seconds=default_seconds(self._spec), seed=GOLDEN_SEED)
-        self._prompt = read_spiece(checkpoint.spiece).encode_prompt(GOLDEN_PROMPT, self._spec.conditioning.tokens)
+        self._prompt = checkpoint.tokenizer.encode_prompt(GOLDEN_PROMPT, self._spec.conditioning.tokens)
         self._open = reference_programs(checkpoint)
 
     def of(self, part: Part) -> dict[str, Tensor]:

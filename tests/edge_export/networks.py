@@ -31,6 +31,7 @@ T5 = T5Config(
 )
 CONDITIONER = ConditionerConfig(
     dim=96,
+    t5_name="t5",
     t5_folder="t5",
     t5=T5,
     tokens=24,

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from huggingface_hub import close_session, constants, file_download
 
 from edge_export import fetch
@@ -34,11 +35,13 @@ class Hub:
 
     files: dict[str, bytes]
     port: int = 0
+    revisions: dict[str, str] = field(default_factory=lambda: {"main": COMMIT, COMMIT: COMMIT})
     refusals: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # by repository
     cuts: list[int] = field(default_factory=list)  # bytes of BIG after which a connection breaks, one per connection
     ranges: bool = True
     sends: dict[str, bytes] = field(default_factory=dict)  # other bytes than those the hash is of
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    asked_of: list[tuple[str, str]] = field(default_factory=list)  # and of which revision
 
     @property
     def endpoint(self) -> str:
@@ -79,14 +82,17 @@ class Handler(BaseHTTPRequestHandler):
         repo, name = (found["repo"], found["name"]) if found else ("", "")
         label = f"{repo}/{name}"
         if not (label in self.hub.files and name.endswith(".safetensors") and not stored):
+            self.hub.asked_of.append((label, found["revision"] if found else ""))
             self.hub.asked.append((self.command, label, {key.lower(): value for key, value in self.headers.items()}))
         if repo in self.hub.refusals:
             status, headers = self.hub.refusals[repo]
             return self.reply(status, headers, b"", with_body)
+        if found and found["revision"] not in self.hub.revisions:
+            return self.reply(404, {"X-Error-Code": "RevisionNotFound"}, b"", with_body)
         if label not in self.hub.files:
             return self.reply(404, {"X-Error-Code": "EntryNotFound"}, b"", with_body)
         content = self.hub.files[label]
-        known = {"X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        known = {"X-Repo-Commit": self.hub.revisions[found["revision"]], "Accept-Ranges": "bytes"}
         if not name.endswith(".safetensors"):
             known["ETag"] = f'"{hashlib.sha1(b"blob %d" % len(content) + bytes(1) + content).hexdigest()}"'
         elif not stored:  # as the hub does with large files: their hash and size here, their bytes elsewhere
@@ -295,7 +301,7 @@ GATED = {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to model is res
         (403, {"X-Error-Message": "Forbidden"}, ("your token may not read {page}",)),
         (404, {"X-Error-Code": "RepoNotFound"}, ("{page} does not exist",)),
         (404, {"X-Error-Code": "EntryNotFound"}, ("{page} has no file model_config.json",)),
-        (404, {"X-Error-Code": "RevisionNotFound"}, ("{page} has no file model_config.json",)),
+        (404, {"X-Error-Code": "RevisionNotFound"}, ("{page} has no revision 'main'",)),
         (404, {}, ("{page} has no file model_config.json",)),
         (429, {}, ("asks for a pause",)),
         (503, {}, ("answered 503", "try later")),
@@ -356,6 +362,131 @@ def test_offline_is_respected(tmp_path):
     )
     assert done.stdout == "HF_HUB_OFFLINE=1 forbids downloads; unset it and run the same command again\n"
     assert done.stderr == ""
+
+
+OTHER_COMMIT = "f" * 40
+
+
+def tuned(hub, repo="someone/tuned") -> str:
+    """The same checkpoint under another name, as a fine-tune lies on the hub."""
+    for name in fetch.MODEL_FILES:
+        hub.files[f"{repo}/{name}"] = hub.files[f"{MODEL_REPO}/{name}"]
+    return repo
+
+
+def test_a_fine_tune_is_fetched_from_its_own_repository_and_revision(hub, tmp_path, edge_export):
+    hub.revisions |= {"v2": OTHER_COMMIT, OTHER_COMMIT: OTHER_COMMIT}
+    repo = tuned(hub)
+    result = edge_export("fetch", tmp_path / "sao", "--repo", repo, "--revision", "v2")
+    assert result.code == 0, result.err
+    assert files_in(tmp_path / "sao") == {
+        name.removeprefix(f"{repo}/").removeprefix("google-t5/"): content
+        for name, content in hub.files.items()
+        if not name.startswith(MODEL_REPO)
+    }
+    first, *rest = [revision for label, revision in hub.asked_of if label.startswith(repo)]
+    assert (first, {*rest}) == ("v2", {OTHER_COMMIT})
+    assert {revision for label, revision in hub.asked_of if label.startswith(T5_REPO)} == {"main", COMMIT}
+
+
+def test_files_published_meanwhile_are_not_mixed_in(hub, tmp_path, monkeypatch):
+    """`main` moves on once it was asked for."""
+
+    def moving(what: str, _done: int, _total: int) -> None:
+        if what == "checking":
+            hub.revisions["main"] = OTHER_COMMIT
+
+    fetch_checkpoint(tmp_path / "sao", moving)
+    for repo in (MODEL_REPO, T5_REPO):
+        first, *rest = [revision for label, revision in hub.asked_of if label.startswith(repo)]
+        assert (first, {*rest}) == ("main", {COMMIT})
+
+
+def test_a_revision_that_is_not_there_is_named(hub, tmp_path, edge_export):
+    result = edge_export("fetch", tmp_path / "sao", "--revision", "v3")
+    assert result.code == 9
+    assert result.error.endswith(f"{hub.endpoint}/{MODEL_REPO} has no revision 'v3'; name a branch, a tag or a commit")
+    result = edge_export("fetch", tmp_path / "sao", "--revision", "")
+    assert result.code == 2
+    assert "--revision is empty" in result.error
+    assert not (tmp_path / "sao").exists()
+
+
+@pytest.mark.parametrize("repo", ["", "a/b/c", "../x", "a b"])
+def test_a_repository_that_is_none_is_one_line(hub, tmp_path, edge_export, repo):
+    assert edge_export("fetch", tmp_path / "sao", "--repo", repo).code == 2
+    assert not (tmp_path / "sao").exists()
+
+
+WAITING = "waiting for another fetch into this folder"
+
+
+def test_of_two_fetches_into_one_folder_one_waits_and_finds_all_done(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "WAIT_SECONDS", 0.01)
+    second: list[threading.Thread] = []
+    heard: list[str] = []
+    waits = threading.Event()
+
+    def listening(what: str, _done: int, _total: int) -> None:
+        heard.append(what)
+        if what == WAITING:
+            waits.set()
+
+    def first(what: str, done: int, _total: int) -> None:
+        if what == BIG and done > 2_000_000 and not second:
+            second.append(threading.Thread(target=fetch_checkpoint, args=(tmp_path / "sao", listening)))
+            second[0].start()
+            assert waits.wait(10)
+
+    fetch_checkpoint(tmp_path / "sao", first)
+    second[0].join(10)
+    assert not second[0].is_alive()
+    assert BIG not in heard
+    assert len(hub.gets(BIG)) == 1
+    assert files_in(tmp_path / "sao") == published(hub)
+    assert {path.name for path in (tmp_path / "sao").iterdir()} == {"model_config.json", "model.safetensors", "t5-base"}
+
+
+def test_of_two_fetches_the_second_goes_on_where_the_first_died(hub, tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        fetch_checkpoint(tmp_path / "sao", interrupt)
+    lock = tmp_path / "sao" / ".unfinished" / ".lock"
+    code = (
+        "import sys, time, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire();"
+        "print(flush=True); time.sleep(60)"
+    )
+    hub.asked.clear()
+    with subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+
+        def dying(what: str, _done: int, _total: int) -> None:
+            if what == WAITING:
+                other.kill()
+                other.wait()
+
+        try:
+            fetch_checkpoint(tmp_path / "sao", dying)
+        finally:
+            other.kill()
+    assert other.returncode < 0
+    (request,) = hub.gets(BIG)
+    assert int(request["range"][6:-1]) > 1_900_000
+    assert files_in(tmp_path / "sao") == published(hub)
+
+
+def test_waiting_can_be_interrupted_and_leaves_the_other_its_lock(hub, tmp_path, monkeypatch):
+    (tmp_path / "sao" / ".unfinished").mkdir(parents=True)
+
+    def impatient(what: str, _done: int, _total: int) -> None:
+        if what == WAITING:
+            raise KeyboardInterrupt
+
+    with FileLock(tmp_path / "sao" / ".unfinished" / ".lock"):
+        with pytest.raises(KeyboardInterrupt):
+            fetch_checkpoint(tmp_path / "sao", impatient)
+        assert hub.downloaded() == set()
+        assert (tmp_path / "sao" / ".unfinished" / ".lock").exists()
 
 
 @pytest.mark.parametrize("endpoint", ["huggingface.co", "ftp://hub", "http://", "http://[::1", "http://hub:port"])
