@@ -21,12 +21,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from edge_export.errors import EdgeExportError, FetchError, OutputError, UsageError
 from edge_export.progress import Progress, silent
 from edge_export.staging import output_error
+
+if TYPE_CHECKING:
+    from edge_export.checkpoint import Checkpoint
 
 MODEL_REPO = "stabilityai/stable-audio-open-small"
 T5_REPO = "google-t5/t5-base"
@@ -79,7 +82,7 @@ def fetch_checkpoint(
     model_repo: str = MODEL_REPO,
     t5_repo: str = T5_REPO,
     revision: str | None = None,
-) -> None:
+) -> "Checkpoint":
     """Download what is missing of the checkpoint in `folder`, then open it strictly.
 
     The hub is HF_ENDPOINT or huggingface.co; the token is HF_TOKEN or that of `hf auth login`. `revision` is a branch,
@@ -104,7 +107,7 @@ def fetch_checkpoint(
             _check_space(folder, unfinished, missing)
             with _alone(unfinished, progress):
                 _complete(endpoint, _missing(missing, progress), folder, progress)
-    _open(folder)
+    return _open(folder)
 
 
 def _complete(endpoint: str, missing: list[RemoteFile], folder: Path, progress: Progress) -> None:
@@ -137,10 +140,10 @@ def _alone(unfinished: Path, progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-def _open(folder: Path) -> None:
+def _open(folder: Path) -> "Checkpoint":
     from edge_export.checkpoint import open_checkpoint
 
-    open_checkpoint(folder)
+    return open_checkpoint(folder)
 
 
 def _describe_all(

@@ -169,7 +169,7 @@ def open_first(folder: Path, names: tuple[str, ...]) -> Tensors:
     others = listed(sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES))
     raise CheckpointError(
         f"{folder} has neither {' nor '.join(names)}"
-        + (f", but {others}: rename the one that you mean, or" if others else ";")
+        + (f", but {others}: give the one that you mean such a name, or" if others else ";")
         + " complete the checkpoint with `edge-export fetch`"
     )
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edge_export.console import show_line, show_progress
+from edge_export.console import show_line, show_note, show_progress
 
 
 def fetch(
@@ -26,7 +26,9 @@ def fetch(
     from edge_export.fetch import MODEL_REPO, fetch_checkpoint
 
     with show_progress() as progress:
-        fetch_checkpoint(folder, progress, model_repo=MODEL_REPO if repo is None else repo, revision=revision)
+        fetched = fetch_checkpoint(folder, progress, model_repo=MODEL_REPO if repo is None else repo, revision=revision)
+    for text in fetched.notes:
+        show_note(text)
     show_line(
         f"Fetched {folder}. Build it: edge-export build --target android-arm64 --checkpoint {folder} --out bundle"
     )

@@ -367,7 +367,7 @@ def test_weights_of_another_name_are_named(folder):
     (folder / "model.safetensors").rename(folder / "epoch=3-step=1000.safetensors")
     message = refused(folder)
     assert "has neither model.safetensors nor" in message
-    assert "but epoch=3-step=1000.safetensors: rename the one that you mean" in message
+    assert "but epoch=3-step=1000.safetensors: give the one that you mean such a name" in message
 
 
 def test_names_in_messages_are_few_short_and_printable(folder):
