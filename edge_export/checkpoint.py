@@ -25,7 +25,7 @@ from edge_export.model.conditioner import Conditioner
 from edge_export.model.config import CONFIG_FILE, SPIECE_FILE, ModelConfig, load_config
 from edge_export.model.dit import Dit
 from edge_export.tokenizer_export import read_spiece
-from edge_export.weights_file import Tensors, Unwrapped, existing, listed, lora_files, open_first, unwrap
+from edge_export.weights_file import MAX_NAME, Tensors, Unwrapped, existing, listed, lora_files, open_first, unwrap
 from runtime_py.tokenizer import Tokenizer
 
 WEIGHTS_FILES = ("model.safetensors", "model.safetensors.index.json", "model.ckpt")
@@ -233,11 +233,11 @@ def _compare(checkpoint: Checkpoint) -> None:
             if name in found and found[name] != wanted[name]
         ]
         problems = [
-            f"{len(names)} {what}: {listed(names)}"
-            for what, names in (
-                ("missing", [name for name in wanted if name not in found]),
-                ("unused", [name for name in found if name not in wanted]),
-                ("misshapen", shapes),
+            f"{len(names)} {what}: {listed(names, most)}"
+            for what, names, most in (
+                ("missing", [name for name in wanted if name not in found], MAX_NAME),
+                ("unused", [name for name in found if name not in wanted], MAX_NAME),
+                ("misshapen", shapes, 2 * MAX_NAME),
             )
             if names
         ]

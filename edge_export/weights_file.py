@@ -213,18 +213,18 @@ def lora_files(folder: Path, used: Iterable[Path]) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in found if path.is_file() and _is_lora(path))
 
 
-def listed(names: Iterable[str]) -> str:
-    """The first few names, and how many more there are."""
+def listed(names: Iterable[str], most: int = MAX_NAME) -> str:
+    """The first few names, each as `shown` has it, and how many more there are."""
     everything = list(names)
     more = f" and {len(everything) - LISTED} more" if len(everything) > LISTED else ""
-    return ", ".join(map(shown, everything[:LISTED])) + more
+    return ", ".join(shown(name, most) for name in everything[:LISTED]) + more
 
 
-def shown(name: object) -> str:
-    """A stranger's name as it may stand in a message: printable, and not long."""
-    text = str(name)[: MAX_NAME + 1]
+def shown(name: object, most: int = MAX_NAME) -> str:
+    """A stranger's name as it may stand in a message: printable, and of at most so many characters."""
+    text = str(name)[: most + 1]
     text = text if text.isprintable() else ascii(text)[1:-1]
-    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 3] + "..."
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _is_lora(path: Path) -> bool:

@@ -365,10 +365,11 @@ def _t5_folder(folder: Path, name: str) -> str:
     found = sorted(path.parent.name for path in folder.glob("*/config.json") if _is_t5(path.parent))
     if len(found) == 1 and not PUBLISHED_T5.fullmatch(found[0]):
         return found[0]
-    raise CheckpointError(
-        f"{folder / name / 'config.json'} is missing, and {', '.join(found) or 'no other folder'} there holds a T5 "
-        f"(config.json of model_type t5, {SPIECE_FILE}); put {name} into {folder / name}"
-    )
+    if not found:
+        what = f"no other folder there holds a T5 (config.json of model_type t5, {SPIECE_FILE})"
+    else:
+        what = f"{found[0]} is another T5" if len(found) == 1 else f"{' or '.join(found)} may be it"
+    raise CheckpointError(f"{folder / name / 'config.json'} is missing, and {what}; put {name} into {folder / name}")
 
 
 def _is_t5(folder: Path) -> bool:

@@ -319,20 +319,17 @@ def test_t5_may_lie_in_a_folder_of_another_name(folder, plain):
 
 
 @pytest.mark.parametrize(
-    ("names", "found"),
+    ("names", "what"),
     [
-        ((), "no other folder"),
-        (("one", "two"), "one, two"),
-        (("flan-t5-base",), "flan-t5-base"),  # another model, and no name for this one
+        ((), "no other folder there holds a T5 (config.json of model_type t5, spiece.model)"),
+        (("one", "two"), "one or two may be it"),
+        (("flan-t5-base",), "flan-t5-base is another T5"),
     ],
 )
-def test_a_t5_folder_that_cannot_be_told_is_refused(folder, names, found):
+def test_a_t5_folder_that_cannot_be_told_is_refused(folder, names, what):
     move_t5(folder, *names)
     wanted = folder / "t5-base"
-    assert refused(folder) == (
-        f"{wanted / 'config.json'} is missing, and {found} there holds a T5 (config.json of model_type t5, "
-        f"spiece.model); put t5-base into {wanted}"
-    )
+    assert refused(folder) == f"{wanted / 'config.json'} is missing, and {what}; put t5-base into {wanted}"
 
 
 def test_a_lora_beside_a_model_is_not_applied_and_that_is_said(folder):
@@ -376,6 +373,15 @@ def test_names_in_messages_are_few_short_and_printable(folder):
     assert "40 unused" in message and "and 36 more" in message
     assert shown("a\nb\x1b") == r"a\nb\x1b"
     assert len(shown("\x00" * 300)) == len(shown("x" * 300)) == 80
+
+
+def test_a_long_name_does_not_hide_its_shapes(folder):
+    weights = take(folder)
+    name = max(weights, key=len)
+    expected = list(weights[name].shape)
+    weights[name] = torch.ones(3, 5, 7)
+    save_file(weights, folder / "model.safetensors")
+    assert f"1 misshapen: {name} [3, 5, 7] (expected {expected})" in refused(folder)
 
 
 def objective(folder: Path, value: object) -> None:
