@@ -210,7 +210,7 @@ def existing(path: Path) -> Path:
 def lora_files(folder: Path, used: Iterable[Path]) -> list[str]:
     """Names of files in `folder`, and one folder below, that are a LoRA's and not among those `used`."""
     found = {*folder.glob("*"), *folder.glob("*/*")} - {*used}
-    return sorted(str(path.relative_to(folder)) for path in found if path.is_file() and _is_lora(path))
+    return sorted(str(path.relative_to(folder)) for path in found if _is_lora(path))
 
 
 def listed(names: Iterable[str], most: int = MAX_NAME) -> str:
@@ -229,15 +229,15 @@ def shown(name: object, most: int = MAX_NAME) -> str:
 
 def _is_lora(path: Path) -> bool:
     name = path.name.lower()
-    if name == "adapter_config.json":
-        return True
-    if path.suffix not in SUFFIXES:
+    if name != "adapter_config.json" and path.suffix not in SUFFIXES:
         return False
-    if "lora" in name or name.startswith("adapter_model."):
-        return True
     try:
+        if not path.is_file():
+            return False
+        if "lora" in name or name.startswith("adapter_"):
+            return True
         return path.suffix == ".safetensors" and any("lora_" in tensor for tensor in SafetensorsFile(path).shapes)
-    except CheckpointError:  # whatever it is, it is not what was asked for
+    except (CheckpointError, OSError):  # whatever it is, it is not what was asked for
         return False
 
 
