@@ -54,7 +54,8 @@ BRANCHES = ("*.to_out", "*.ff.ff.2")
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What differs between the sizes; the shape of the network does not."""
+    """What differs between the sizes. strides: of the decoder's upsampling, the first nearest the audio. latents: of
+    the longest clip."""
 
     embed_dim: int
     depth: int
@@ -67,6 +68,8 @@ class Size:
     d_ff: int
     t5_layers: int
     t5_heads: int
+    strides: tuple[int, ...] = (2, 4, 4, 8, 8)
+    latents: int = 256
 
 
 SIZES: dict[str, Size] = {
@@ -132,16 +135,17 @@ def _write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 def model_config(size: Size) -> Mapping[str, Any]:
     """The document `model_config.json`, as published but for the sizes."""
+    hop = math.prod(size.strides)
     autoencoder = {
         "channels": size.channels,
-        "c_mults": [1, 2, 4, 8, 16],
-        "strides": [2, 4, 4, 8, 8],
+        "c_mults": [2**index for index in range(len(size.strides))],
+        "strides": list(size.strides),
         "use_snake": True,
     }
     prompt = {"t5_model_name": T5_FOLDER, "max_length": 64}
     return {
         "model_type": "diffusion_cond",
-        "sample_size": 524288,
+        "sample_size": size.latents * hop,
         "sample_rate": 44100,
         "audio_channels": 2,
         "model": {
@@ -159,7 +163,7 @@ def model_config(size: Size) -> Mapping[str, Any]:
                     },
                     "bottleneck": {"type": "vae"},
                     "latent_dim": 64,
-                    "downsampling_ratio": 2048,
+                    "downsampling_ratio": hop,
                     "io_channels": 2,
                 },
             },

@@ -56,8 +56,9 @@ NOTHING = Estimate(mapped_bytes=0, private_bytes=0)
 # What a runtime takes for itself with the first program, whatever the program is: measured as growth less all that
 # is counted below. Mapped are pages of its libraries, which nothing touched before: of ExecuTorch in Python 12 MB of
 # libtorch_cpu, 3 of its kernels and 2 of its XNNPACK; of LiteRT 11 MB of its WebGPU accelerator, which it opens even
-# where the CPU computes, 2 of itself and 2 of numpy.random. Private are the tokenizer, the graphs as the runtime
-# holds them, threads, and what the allocator keeps of the programs before.
+# where the CPU computes, 2 of itself and 2 of numpy.random. So many where the system maps much at a touch; where it
+# maps less, a third of it. Private are the tokenizer, the graphs as the runtime holds them, threads, and what the
+# allocator keeps of the programs before.
 OVERHEAD = {
     ("python", "executorch"): Estimate(mapped_bytes=17 * MB, private_bytes=4 * MB),
     ("python", "litert"): Estimate(mapped_bytes=15 * MB, private_bytes=6 * MB),

@@ -15,6 +15,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before torch is imported: worke
 ORACLE = Path(__file__).parent / "fixtures" / "oracle"
 MARKS = {
     "built": "build",
+    "built_small": "build",
     "edge_replay": "build",
     "edge_run": "build",
     "edge_replay_on_arm": "arm",
@@ -82,26 +83,44 @@ def oracle() -> Path:
 
 
 @pytest.fixture(scope="session")
+def small(run_folder: Path) -> Path:
+    """A checkpoint of every kind of layer and few of each, whose clips are as long as the oracle's."""
+    from tests.fixtures.make_bundles import SMALLER, write_checkpoint
+
+    out = run_folder / "small"
+    with FileLock(f"{out}.lock"):
+        if not out.exists():
+            write_checkpoint(out, SMALLER)
+    return out
+
+
+@pytest.fixture(scope="session")
 def built(run_folder: Path, own_caches: Path) -> Callable[[str, str], Path]:
     """(backend, recipe) -> a bundle of the oracle, built once in the whole run. Read it; to change it, copy it.
 
     Recipes that make the same program of a submodule share it by way of the run's own cache; a worker that wants what
     another is building waits for it.
     """
+    return lambda backend, recipe: _built(run_folder / f"{backend}-{recipe}", ORACLE, backend, recipe)
+
+
+@pytest.fixture(scope="session")
+def built_small(run_folder: Path, own_caches: Path, small: Path) -> Callable[[str, str], Path]:
+    """The same of the small checkpoint, where no number of the oracle's is needed."""
+    return lambda backend, recipe: _built(run_folder / f"small-{backend}-{recipe}", small, backend, recipe)
+
+
+def _built(out: Path, checkpoint: Path, backend: str, recipe: str) -> Path:
     from edge_export.pipeline import BuildRequest, export_bundle
     from edge_export.progress import silent
 
-    def build(backend: str, recipe: str) -> Path:
-        out = run_folder / f"{backend}-{recipe}"
-        with FileLock(f"{out}.lock"):
-            if not out.exists():
-                request = BuildRequest(
-                    out=out, target="android-arm64", checkpoint=ORACLE, backend=backend, recipe=recipe, steps=4
-                )
-                export_bundle(request, silent)
-        return out
-
-    return build
+    with FileLock(f"{out}.lock"):
+        if not out.exists():
+            request = BuildRequest(
+                out=out, target="android-arm64", checkpoint=checkpoint, backend=backend, recipe=recipe, steps=4
+            )
+            export_bundle(request, silent)
+    return out
 
 
 @pytest.fixture

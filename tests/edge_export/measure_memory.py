@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from select import select
@@ -52,11 +52,16 @@ class Resident:
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """How much a process grew: `total` to its peak, mapped and private at the largest that was seen."""
+    """How much a process grew: `total` to its peak, mapped and private at the largest that was seen.
+
+    libraries: how much of it are pages of shared libraries. A system maps a few at a touch, or hundreds: two that play
+    the same bundle differ by 12 MB here.
+    """
 
     total: int
     mapped: int
     private: int
+    libraries: int = 0
 
 
 def measured(bundle: Path, seconds: float, *, keep_loaded: bool = False) -> Growth:
@@ -66,14 +71,15 @@ def measured(bundle: Path, seconds: float, *, keep_loaded: bool = False) -> Grow
         assert process.stdin is not None and process.stdout is not None
         assert process.stdout.readline().strip() == READY
         Path(f"/proc/{process.pid}/clear_refs").write_text("5")  # forgets the peak of the imports
-        before = resident(process.pid)
+        before, libraries = resident(process.pid), of_libraries(process.pid)
         process.stdin.write("\n")
         process.stdin.flush()
         seen = list(_until_it_answers(process.pid, process.stdout))
         assert process.stdout.readline().strip() == DONE
         seen.append(resident(process.pid))
+        libraries = of_libraries(process.pid) - libraries
         process.stdin.write("\n")
-    return _growth(before, seen)
+    return replace(_growth(before, seen), libraries=libraries)
 
 
 def measured_native(runner: Path, bundle: Path, seconds: float, out: Path) -> Growth:
@@ -111,6 +117,17 @@ def resident(pid: int) -> Resident:
     fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     size = {name: int(fields[name].split()[0]) * 1024 for name in ("RssFile", "RssShmem", "RssAnon", "VmHWM")}
     return Resident(mapped=size["RssFile"] + size["RssShmem"], private=size["RssAnon"], peak=size["VmHWM"])
+
+
+def of_libraries(pid: int) -> int:
+    """Bytes in memory of the shared libraries that a process has mapped."""
+    total, counted = 0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if line.startswith("Rss:"):
+            total += int(line.split()[1]) * 1024 if counted else 0
+        elif "-" in line.split()[0]:  # the addresses of the next mapping, and its file
+            counted = ".so" in line.rpartition("/")[2]
+    return total
 
 
 def _until_it_answers(pid: int, answers: IO[str]) -> Iterator[Resident]:

@@ -281,12 +281,12 @@ def test_a_full_disk_leaves_no_half_a_wav(edge_export, bundle, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("how", "code", "what"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_stopping_a_build_leaves_nothing_and_says_so(built, oracle, tmp_path, tmp_path_factory, how, code, what):
+def test_stopping_a_build_leaves_nothing_and_says_so(built_small, small, tmp_path, tmp_path_factory, how, code, what):
     """While it compiles the second program; the first is in the cache."""
-    built("executorch", "fp32")
+    built_small("executorch", "fp32")
     scratch = tmp_path_factory.mktemp("scratch")
     recipe = own_recipe(tmp_path_factory.mktemp("recipe"))
-    command = [sys.executable, "-m", "edge_export", "build", "--checkpoint", str(oracle), "--recipe", str(recipe)]
+    command = [sys.executable, "-m", "edge_export", "build", "--checkpoint", str(small), "--recipe", str(recipe)]
     command += ["--out", str(tmp_path / "x")]
     environment = {**os.environ, "TMPDIR": str(scratch)}
     with subprocess.Popen(
@@ -396,19 +396,24 @@ def test_clips_that_cannot_all_be_made_are_refused_before_the_first(edge_export,
 
 
 @pytest.fixture
-def build_oracle(edge_export, oracle, built, tmp_path) -> Callable:
-    """Builds the oracle in fp32 to `tmp_path / "x"`, where a bundle of the same was built before."""
-    built("executorch", "fp32")
+def plain(built_small) -> Path:
+    """The small checkpoint in fp32."""
+    return built_small("executorch", "fp32")
+
+
+@pytest.fixture
+def build_again(edge_export, small, plain, tmp_path) -> Callable:
+    """Builds the same as `plain` to `tmp_path / "x"`, or what the options make of it."""
 
     def build(*options: object):
-        fixed = ("--checkpoint", oracle, "--backend", "executorch", "--steps", 4, "--out", tmp_path / "x")
+        fixed = ("--checkpoint", small, "--backend", "executorch", "--steps", 4, "--out", tmp_path / "x")
         return edge_export("build", *fixed, *(() if "--recipe" in options else ("--recipe", "fp32")), *options)
 
     return build
 
 
-def test_a_bundle_of_fewer_latents_plays_shorter_clips(edge_export, build_oracle, tmp_path):
-    assert build_oracle("--latents", 8).code == 0
+def test_a_bundle_of_fewer_latents_plays_shorter_clips(edge_export, build_again, tmp_path):
+    assert build_again("--latents", 8).code == 0
     manifest = open_bundle(tmp_path / "x").manifest
     assert (manifest.generation.latent.shape, manifest.generation.window) == ((64, 8), 8)
     wav = tmp_path / "a.wav"
@@ -421,8 +426,8 @@ def test_a_bundle_of_fewer_latents_plays_shorter_clips(edge_export, build_oracle
 @pytest.mark.parametrize(
     ("latents", "expected"), [(0, "expected 1 or more"), (-1, "expected 1 or more"), (17, "expected 1 to 16")]
 )
-def test_latents_that_the_model_has_not_are_refused(build_oracle, tmp_path, latents, expected):
-    result = build_oracle("--latents", latents)
+def test_latents_that_the_model_has_not_are_refused(build_again, tmp_path, latents, expected):
+    result = build_again("--latents", latents)
     assert result.code == 2
     assert f"latents is {latents}, {expected}" in result.error
     assert ("reading the checkpoint" in result.err) == (latents > 0)
@@ -448,11 +453,11 @@ def own_recipe(folder: Path, **changes: object) -> Path:
     return path
 
 
-def test_a_recipe_of_ones_own_does_what_it_says(edge_export, build_oracle, built, tmp_path):
-    assert build_oracle("--recipe", own_recipe(tmp_path)).code == 0
-    made, plain = (open_bundle(folder).manifest for folder in (tmp_path / "x", built("executorch", "fp32")))
+def test_a_recipe_of_ones_own_does_what_it_says(edge_export, build_again, plain, tmp_path):
+    assert build_again("--recipe", own_recipe(tmp_path)).code == 0
+    made, whole = (open_bundle(folder).manifest for folder in (tmp_path / "x", plain))
     assert (made.recipe.name, made.recipe.thresholds["dit"], len(made.recipe.rules)) == ("mine", 20.0, 1)
-    changed = [role for role, spec in made.programs.items() if spec.bytes < 0.98 * plain.programs[role].bytes]
+    changed = [role for role, spec in made.programs.items() if spec.bytes < 0.98 * whole.programs[role].bytes]
     assert changed == ["dit"]
     checks = json.loads(edge_export("verify", tmp_path / "x", "--json").out)["checks"]
     (dit,) = (check for check in checks if check["stage"] == "dit")
@@ -476,10 +481,10 @@ def test_a_recipe_of_ones_own_does_what_it_says(edge_export, build_oracle, built
         ({"ruels": []}, "my.json is no recipe: ruels: is not a key of this schema; did you mean 'rules'?"),
     ],
 )
-def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_compiled(build_oracle, tmp_path, changes, message):
+def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_compiled(build_again, tmp_path, changes, message):
     path = own_recipe(tmp_path, **changes)
     backend = "litert" if "float16" in changes else "executorch"
-    result = build_oracle("--recipe", path, "--backend", backend)
+    result = build_again("--recipe", path, "--backend", backend)
     assert (result.code, result.out) == (2, "")
     assert message in result.error
     assert "compiling" not in result.err
@@ -487,10 +492,10 @@ def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_compiled(build
 
 
 @pytest.fixture
-def kept(built, tmp_path_factory) -> Path:
+def kept(plain, tmp_path_factory) -> Path:
     """A cache of its own with the programs of the fp32 bundle, whose conditioner lies in `entry_of(kept)`."""
     folder = tmp_path_factory.mktemp("kept")
-    wanted = {path.read_bytes() for path in built("executorch", "fp32").glob("*.pte")}
+    wanted = {path.read_bytes() for path in plain.glob("*.pte")}
     for entry in default_folder().iterdir():
         if (entry / "program").read_bytes() in wanted:
             shutil.copytree(entry, folder / entry.name)
@@ -516,10 +521,10 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_cache_costs_a_note_and_nothing_else(build_oracle, built, kept, tmp_path, damage):
-    entry = entry_of(kept, built("executorch", "fp32"))
+def test_a_damaged_cache_costs_a_note_and_nothing_else(build_again, plain, kept, tmp_path, damage):
+    entry = entry_of(kept, plain)
     DAMAGE[damage](entry)
-    result = build_oracle("--cache", kept)
+    result = build_again("--cache", kept)
     assert result.code == 0
     (note,) = notes(result)
     assert all(word in note for word in ("conditioner", "is damaged", "compiled again"))
@@ -529,32 +534,32 @@ def test_a_damaged_cache_costs_a_note_and_nothing_else(build_oracle, built, kept
     assert json.loads((entry / "entry.json").read_text())["bytes"] == len(program)
 
 
-def test_what_another_version_kept_is_neither_used_nor_lost(build_oracle, built, kept, tmp_path):
+def test_what_another_version_kept_is_neither_used_nor_lost(build_again, plain, kept, tmp_path):
     """Another version's programs lie under other digests."""
-    entry = entry_of(kept, built("executorch", "fp32"))
+    entry = entry_of(kept, plain)
     other = entry.rename(entry.with_name("0" * 64))
     flip(other / "program", 5000)
     was = {path.name: path.read_bytes() for path in other.iterdir()}
-    result = build_oracle("--cache", kept)
+    result = build_again("--cache", kept)
     assert (result.code, notes(result)) == (0, [])
     assert {path.name: path.read_bytes() for path in other.iterdir()} == was
     assert (tmp_path / "x" / "conditioner.pte").read_bytes() != was["program"]
     assert entry.is_dir()
 
 
-def test_a_cached_program_is_not_compiled_again(build_oracle, kept, tmp_path, monkeypatch):
+def test_a_cached_program_is_not_compiled_again(build_again, kept, tmp_path, monkeypatch):
     from edge_export.backends import executorch
 
     monkeypatch.setattr(executorch, "compile", lambda *_: pytest.fail("compiled"))
-    result = build_oracle("--cache", kept)
+    result = build_again("--cache", kept)
     assert (result.code, notes(result)) == (0, [])
     assert (tmp_path / "x" / "dit.pte").exists()
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
-def test_a_cache_that_is_a_file_is_refused(build_oracle, tmp_path, place):
+def test_a_cache_that_is_a_file_is_refused(build_again, tmp_path, place):
     (tmp_path / "file").write_text("mine")
-    result = build_oracle("--cache", tmp_path / place)
+    result = build_again("--cache", tmp_path / place)
     assert (result.code, result.out) == (2, "")
     assert "is, or lies below, a file and not a folder" in result.error
     assert len(result.err.splitlines()) == 1
@@ -563,8 +568,8 @@ def test_a_cache_that_is_a_file_is_refused(build_oracle, tmp_path, place):
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no folder that nobody may write in")
-def test_a_cache_that_nobody_may_write_in_is_refused_before_the_work(build_oracle, tmp_path):
-    result = build_oracle("--cache", "/proc/kept")
+def test_a_cache_that_nobody_may_write_in_is_refused_before_the_work(build_again, tmp_path):
+    result = build_again("--cache", "/proc/kept")
     assert (result.code, result.out) == (6, "")
     assert "cannot write in /proc/kept: " in result.error
     assert len(result.err.splitlines()) == 1
@@ -577,17 +582,17 @@ def test_new_checkpoint_onto_a_folder_says_what_to_do(edge_export, tmp_path):
     assert f"the folder {tmp_path} exists; choose another place or remove it" in result.error
 
 
-def test_a_cache_without_a_cache_is_refused(build_oracle, tmp_path):
-    result = build_oracle("--no-cache", "--cache", tmp_path / "kept")
+def test_a_cache_without_a_cache_is_refused(build_again, tmp_path):
+    result = build_again("--no-cache", "--cache", tmp_path / "kept")
     assert (result.code, "exclude each other" in result.error) == (2, True)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_cache_without_permission_costs_a_note_and_nothing_else(build_oracle, built, kept, tmp_path):
-    shutil.rmtree(entry_of(kept, built("executorch", "fp32")))
+def test_a_cache_without_permission_costs_a_note_and_nothing_else(build_again, plain, kept, tmp_path):
+    shutil.rmtree(entry_of(kept, plain))
     kept.chmod(0o500)
     try:
-        result = build_oracle("--cache", kept)
+        result = build_again("--cache", kept)
     finally:
         kept.chmod(0o700)
     assert result.code == 0
@@ -597,7 +602,8 @@ def test_a_cache_without_permission_costs_a_note_and_nothing_else(build_oracle, 
     assert len(list(kept.iterdir())) == 2
 
 
-def test_bench_as_json(edge_export, bundle):
+def test_bench_as_json(edge_export, built):
+    bundle = built("litert", "int8-dynamic")
     result = edge_export("bench", bundle, "--runs", 1, "--seconds", 0.2, "--threads", 1, "--json", "-")
     assert result.code == 0
     record = json.loads(result.out)
@@ -609,8 +615,9 @@ def test_bench_as_json(edge_export, bundle):
     assert 0 < record["a"]["quantities"]["seconds_first_audio"]["median"] <= run["seconds_total"]
 
 
-def test_bench_against_another_bundle_shows_both_and_writes_the_figures(edge_export, bundle, built, tmp_path):
-    file, other = tmp_path / "bench.json", built("executorch", "fp32")
+def test_bench_against_another_bundle_shows_both_and_writes_the_figures(edge_export, built, tmp_path):
+    bundle, other = built("litert", "int8-dynamic"), built("litert", "fp32")
+    file = tmp_path / "bench.json"
     result = edge_export("bench", bundle, "--against", other, "--runs", 1, "--seconds", 0.2, "--json", file)
     assert result.code == 0
     assert all(word in result.out for word in ("int8-dynamic", "fp32", "B / A", "peak memory, MB"))
