@@ -14,10 +14,11 @@ from typing import NoReturn
 import numpy as np
 
 from runtime_py import __version__
-from runtime_py.audio import WavReport, replace_file, write_wav
+from runtime_py.audio import WavReport, write_wav
 from runtime_py.engine import Tensors, bundle_programs, check_threads
 from runtime_py.errors import DeviceError, EdgeExportError, MissingDependency, OutputError, UsageError
 from runtime_py.estimate import refuse_little_memory
+from runtime_py.files import replace_file
 from runtime_py.generator import Generator, load
 from runtime_py.golden import read_golden, tensors_of
 from runtime_py.loop import Event, collect, pieces

@@ -37,7 +37,7 @@ def bench(
     """Measure a bundle: load, first and steady times, time to first audio, memory; paired with another if given."""
     from edge_export.bench.measure import BenchRequest, measure
     from edge_export.bench.show import bench_record, bench_table
-    from runtime_py.audio import replace_file
+    from runtime_py.files import replace_file
 
     check_checkpoint(checkpoint, "--against", against)
     check_outputs(None if json_file == STDOUT else json_file, plot, bundle=bundle)

@@ -202,7 +202,7 @@ def _write_record(
     engine: str | None,
     threads: int | None,
 ) -> None:
-    from runtime_py.audio import replace_file
+    from runtime_py.files import replace_file
     from runtime_py.golden import tensors_of
     from runtime_py.record import dump_record, record_of
 

@@ -78,7 +78,7 @@ def _spared(errors: "tuple[LayerError, ...]", need: float, path: Path | None) ->
     """The names of layers to keep in float, and the recipe that does, written to `path` if there is one."""
     from edge_export.sensitivity import MARGIN_DB, suggest
     from quantization.recipes import dump_recipe, keeping
-    from runtime_py.audio import replace_file
+    from runtime_py.files import replace_file
 
     kept = suggest(errors, need + MARGIN_DB)
     recipe = keeping(
