@@ -4,6 +4,7 @@
 gives equal bytes.
 """
 
+import hashlib
 import os
 import struct
 from dataclasses import dataclass
@@ -24,10 +25,13 @@ MOST_HZ = 768_000
 class WavReport:
     """What was written: samples of each channel, the largest magnitude (1 is full scale), and what was cut off.
 
-    `clipped` counts, over all channels, the samples beyond full scale: none in a float file, which keeps them.
+    `sha256` and `bytes` are the file's, which cannot be read again where it went into a pipe. `clipped` counts, over
+    all channels, the samples beyond full scale: none in a float file, which keeps them.
     """
 
     path: Path
+    sha256: str
+    bytes: int
     channels: int
     samples: int
     peak: float
@@ -82,10 +86,13 @@ def write_wav(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int,
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    replace_file(path, wav_bytes(audio, sample_rate, float32=float32))
+    data = wav_bytes(audio, sample_rate, float32=float32)
+    replace_file(path, data)
     magnitude = np.abs(audio)
     return WavReport(
         path=path,
+        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=len(data),
         channels=audio.shape[0],
         samples=audio.shape[1],
         peak=float(magnitude.max(initial=0.0)),
