@@ -13,6 +13,8 @@ from edge_export.builtin import BUILTIN_CHECKPOINT
 from edge_export.commands.options import JsonOption, check_outputs, check_plot
 from edge_export.console import show_json, show_line, show_progress, show_tables
 from edge_export.errors import UsageError
+from runtime_py.files import is_stdout
+from runtime_py.streams import summary
 
 if TYPE_CHECKING:
     from edge_export.sensitivity import LayerError
@@ -50,7 +52,7 @@ def sensitivity(
     from edge_export.submodules import SUBMODULES
 
     _check_need(need, recipe)
-    check_outputs(plot, recipe, bundle=source)
+    check_outputs(plot, recipe, bundle=source, as_json=as_json)
     check_plot(plot)
     with show_progress() as progress:
         found, its_backend = open_source(source, checkpoint)
@@ -67,11 +69,12 @@ def sensitivity(
             | ({} if spared is None else {"keep_in_float": spared[0], "recipe": asdict(spared[1])})
         )
         return
-    show_tables(sensitivity_table(errors))
-    if need is not None and spared is not None:
-        weights = None if found.folder == BUILTIN_CHECKPOINT else found.folder
-        for line in _advice(need, spared[0], recipe, weights, backend):
-            show_line(line)
+    with summary(recipe):
+        show_tables(sensitivity_table(errors))
+        if need is not None and spared is not None:
+            weights = None if found.folder == BUILTIN_CHECKPOINT else found.folder
+            for line in _advice(need, spared[0], recipe, weights, backend):
+                show_line(line)
 
 
 def _spared(errors: "tuple[LayerError, ...]", need: float, path: Path | None) -> "tuple[list[str], Recipe]":
@@ -106,5 +109,5 @@ def _check_need(need: float | None, recipe: Path | None) -> None:
         raise UsageError(f"need is {need:g}, expected a number of dB above 0")
     if recipe is not None and need is None:
         raise UsageError("--recipe writes what --need finds; add --need DB")
-    if recipe is not None and recipe.suffix != ".json":
+    if recipe is not None and recipe.suffix != ".json" and not is_stdout(recipe):
         raise UsageError(f"--recipe is {recipe}, expected a name that ends in .json, as `build --recipe` does")
