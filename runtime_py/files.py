@@ -30,11 +30,11 @@ def check_outputs(*paths: Path | None, bundle: Path | None = None) -> None:
         descriptor, place = _descriptor(path), _resolved(path)
         if descriptor is not None:
             _pour(path, descriptor, b"")
-        elif path.is_dir():
-            raise OutputError(f"{path} is a folder; name a file")
         elif not place.parent.is_dir():
             folder = place.parent
             raise OutputError(f"cannot write {path}: there is no folder {folder}; make it, or write elsewhere")
+        else:
+            _mode(path)
     where = [_descriptor(path) or _resolved(path) for path in wanted]
     twice = [path for path, place in zip(wanted, where) if where.count(place) > 1]
     if twice:
@@ -75,8 +75,6 @@ def replace_file(path: Path, data: bytes) -> None:
         mode = _mode(path)
         if mode is None or stat.S_ISREG(mode):
             _replace(_resolved(path), data)
-        elif stat.S_ISDIR(mode):
-            raise OutputError(f"{path} is a folder; name a file")
         else:
             opened = os.open(path, os.O_WRONLY)  # of a pipe this waits for a reader
             try:
@@ -95,7 +93,7 @@ def _descriptor(path: Path) -> int | None:
         return 1
     for _ in range(MOST_LINKS):
         folder = os.path.realpath(path.parent)
-        if path.name.isdecimal() and re.fullmatch(rf"/dev/fd|/proc/{os.getpid()}(/task/\d+)?/fd", folder):
+        if re.fullmatch(rf"(/dev/fd|/proc/{os.getpid()}(/task/\d+)?/fd)/[0-9]{{1,5}}", f"{folder}/{path.name}"):
             return int(path.name)
         try:
             path = Path(folder, path.readlink())
@@ -110,11 +108,16 @@ def _resolved(path: Path) -> Path:
 
 
 def _mode(path: Path) -> int | None:
-    """Of what `path` leads to; None where nothing is there yet."""
+    """Of what `path` leads to, which is no folder; None where nothing is there yet."""
     try:
-        return path.stat().st_mode
+        mode = path.stat().st_mode
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _refusal(path, error) from error
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{path} is a folder; name a file")
+    return mode
 
 
 def _pour(path: Path, descriptor: int, data: bytes) -> None:

@@ -114,9 +114,7 @@ def run(
         show_json(records if count > 1 else records[0])
         return
     with summary(*outs, record):
-        for shown, clip in zip(records, clips):
-            show_tables(time_table(clip))
-            show_line(_summary(shown, clip))
+        _show(records, clips)
 
 
 def _open(
@@ -227,6 +225,12 @@ def _write_record(
         float32=float32,
     )
     replace_file(path, dump_record(record).encode())
+
+
+def _show(records: list[dict[str, Any]], clips: "list[Clip]") -> None:
+    for record, clip in zip(records, clips):
+        show_tables(time_table(clip))
+        show_line(_summary(record, clip))
 
 
 def _summary(record: dict[str, Any], clip: "Clip") -> str:
