@@ -84,7 +84,7 @@ def _bar() -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     # A copy of standard error: while toolchains are silenced, the process's own leads nowhere.
-    stream = os.fdopen(os.dup(sys.stderr.fileno()), "w")
+    stream = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="replace")
     columns = (
         SpinnerColumn(),
         BarColumn(),

@@ -18,6 +18,7 @@ from edge_export.commands.options import (
 )
 from edge_export.console import agreed, show_json, show_line, show_note, show_progress, show_tables
 from edge_export.errors import MissingDependency
+from runtime_py.files import is_stream
 from runtime_py.streams import summary
 
 device_app = typer.Typer(
@@ -135,7 +136,8 @@ def run(
         show_json(run_record(done))
         return
     travelled = f"runner {done.runner_bytes / 1e6:.1f} MB, bundle {done.bundle_bytes / 1e6:.1f} MB"
-    compared = f"edge-export compare {record} {bundle}" if record else "add --record run.json, then compare it"
+    kept = record is not None and not is_stream(record)
+    compared = f"edge-export compare {record} {bundle}" if kept else "add --record run.json, then compare it"
     with summary(out, record):
         show_tables(stage_table(done))
         show_line(f"Played on {done.label} ({travelled})" + (f"; wrote {out}" if out else ""))

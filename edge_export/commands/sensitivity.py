@@ -99,6 +99,8 @@ def _advice(need: float, names: list[str], recipe: Path | None, weights: Path | 
     if recipe is None:
         yield "The same again with --recipe mine.json writes the recipe for `edge-export build`"
         return
+    if is_stdout(recipe):
+        return
     checkpoint = () if weights is None else ("--checkpoint", str(weights))
     command = ("edge-export", "build", *checkpoint, "--backend", backend, "--recipe", str(recipe), "--out", "bundle")
     yield f"Wrote {recipe}. Build with it: {shlex.join(command)}"

@@ -199,7 +199,7 @@ PLAY = ("--prompt", "rain", "--seconds", 0.1, "--steps", 1, "--threads", 1)
 
 @pytest.fixture
 def shell(edge_run: Runner, bundle: Path, tmp_path: Path) -> Callable[[str], tuple[int, str]]:
-    """Runs a line of bash in `tmp_path`, where $PLAY plays the bundle; its exit code and what it wrote to its streams."""
+    """Runs a line of bash in `tmp_path`, where `play` plays the bundle; its exit code and standard error."""
     words = shlex.join(map(str, (BUILD / "edge-run", "--bundle", bundle, *PLAY)))
 
     def shell(line: str) -> tuple[int, str]:
