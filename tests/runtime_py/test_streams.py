@@ -18,7 +18,7 @@ begin()
 try:
     opened = open(sys.argv[1], "w")
     print("a note", file=sys.stderr)
-    print("caf\\u00e9 \\udcff" + "." * 100_000)
+    print("caf\\u00e9 \\udcff" + "." * 1000)
     sys.stdout.flush()
     raise MemoryError
 except ENDINGS as error:
