@@ -30,12 +30,13 @@ def show_note(text: str, program: str = "edge-export") -> None:
     print(f"{program}: note: {text}", file=sys.stderr)
 
 
-def json_text(record: object) -> str:
-    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def json_text(record: object, *, escaped: bool = False) -> str:
+    return json.dumps(record, indent=2, ensure_ascii=escaped, allow_nan=False) + "\n"
 
 
 def show_json(record: object) -> None:
-    print(json_text(record), end="")
+    encoding = (sys.stdout.encoding or "utf-8").lower()
+    print(json_text(record, escaped=not encoding.startswith("utf")), end="")
 
 
 def show_tables(*tables: "Table") -> None:
@@ -83,7 +84,7 @@ def _bar() -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     # A copy of standard error: while toolchains are silenced, the process's own leads nowhere.
-    stream = os.fdopen(os.dup(sys.stderr.fileno()), "w")
+    stream = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="replace")
     columns = (
         SpinnerColumn(),
         BarColumn(),

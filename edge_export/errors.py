@@ -6,6 +6,7 @@
       BundleError                4   missing, altered, later or unsafe bundle
       VerificationError          5   a stage is below its recipe's threshold
       OutputError                6   the result cannot be written
+        ReaderGone             141   who read the pipe has left; nothing is said of it
       BuildError                 7   a toolchain failed to export, quantize or lower
       MissingDependency          8   an optional package is not installed
       FetchError                 9   the hub cannot be reached, or refuses
@@ -13,8 +14,9 @@
       DeviceError               11   a device is gone, unauthorised, full, or its CPU lacks a feature
       RecordError               12   no record of a run, or one of another version or bundle
     (Ctrl-C)                   130
+    (SIGTERM)                  143
 
-Each message is one line: what, where, what to do next. Only `edge_export.command_line` prints it.
+Each message is one line: what, where, what to do next. Only `runtime_py.command_line` prints it.
 """
 
 from runtime_py.errors import (
@@ -24,6 +26,7 @@ from runtime_py.errors import (
     GenerationError,
     MissingDependency,
     OutputError,
+    ReaderGone,
     RecordError,
     UsageError,
 )
@@ -38,6 +41,7 @@ __all__ = [
     "GenerationError",
     "MissingDependency",
     "OutputError",
+    "ReaderGone",
     "RecordError",
     "UsageError",
     "VerificationError",

@@ -8,7 +8,7 @@ from textwrap import shorten
 import numpy as np
 
 from edge_export.errors import MissingDependency, OutputError
-from runtime_py.audio import replace_file
+from runtime_py.files import replace_file
 from runtime_py.text import printable
 
 LOWEST_HZ = 30

@@ -23,7 +23,7 @@ from edge_export.progress import Progress, silent
 from post_training import measures
 from post_training.measures import Features, Spectrum
 from post_training.workers import deaf_to_interrupts
-from runtime_py.audio import replace_file
+from runtime_py.files import replace_file
 
 JUDGE_FILE = "judge.safetensors"
 PACKAGED = Path(__file__).with_name(JUDGE_FILE)

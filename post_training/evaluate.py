@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_export.command_line import guarded
-from edge_export.errors import OutputError, UsageError
+from edge_export.commands.options import check_outputs, check_plot
+from edge_export.errors import UsageError
+from runtime_py.streams import summary
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,7 +61,7 @@ def evaluate(
     from post_training.classifier import PACKAGED
     from post_training.evaluation_report import AUDIBLE, plot_evaluation, write_report
 
-    _check_outputs(report, plot)
+    _check_outputs(report, plot, as_json)
     request = found.EvaluationRequest(
         checkpoint=None if checkpoint == found.BUILT_IN else Path(checkpoint),
         bundle=bundle,
@@ -83,7 +85,8 @@ def evaluate(
             write_report(report, evaluation, progress)
     if plot is not None:
         plot_evaluation(plot, evaluation)
-    _show(evaluation, as_json)
+    with summary(*([] if as_json else [report, plot])):
+        _show(evaluation, as_json)
 
 
 def _show(evaluation: "Evaluation", as_json: bool) -> None:
@@ -121,21 +124,14 @@ def _numbers(text: str, option: str, kind: type[int] | type[float]) -> list[floa
         raise UsageError(f"{option} is {text!r}, expected numbers such as 1,2,4,8") from None
 
 
-def _check_outputs(report: Path | None, plot: Path | None) -> None:
+def _check_outputs(report: Path | None, plot: Path | None, as_json: bool) -> None:
     """Refuse what could not be written before anything is played."""
-    for path in (report, plot):
-        if path is not None and path.is_dir():
-            raise OutputError(f"{path} is a folder; name a file")
-        if path is not None and not path.absolute().parent.is_dir():
-            raise OutputError(f"{path.parent} is no folder; make it first, or write elsewhere")
+    check_outputs(report, plot, as_json=as_json)
     if report is not None:
         from post_training.evaluation_report import require_report
 
         require_report()
-    if plot is not None:
-        from edge_export.plots import check_picture
-
-        check_picture(plot)
+    check_plot(plot)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from edge_export.plots import audio_picture, require_plots
 from edge_export.progress import Progress, silent
 from post_training.evaluation import Evaluation, Row, row_record
 from post_training.evaluation_text import COLUMNS, cells, remarks
-from runtime_py.audio import replace_file
+from runtime_py.files import replace_file
 
 AUDIBLE = 16
 """So many prompts get players; a page with more would be too large."""

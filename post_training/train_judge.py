@@ -11,7 +11,7 @@ from edge_export.command_line import guarded
 from edge_export.errors import OutputError
 from post_training.classifier import JUDGE_FILE, ClassifierConfig, train_classifier
 from post_training.config import read_settings
-from runtime_py.audio import replace_file
+from runtime_py.files import replace_file
 
 RESULT_FILE = "judge.json"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

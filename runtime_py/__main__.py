@@ -14,10 +14,12 @@ from typing import NoReturn
 import numpy as np
 
 from runtime_py import __version__
-from runtime_py.audio import WavReport, replace_file, write_wav
+from runtime_py.audio import WavReport, write_wav
+from runtime_py.command_line import ENDINGS, begin, ended
 from runtime_py.engine import Tensors, bundle_programs, check_threads
-from runtime_py.errors import DeviceError, EdgeExportError, MissingDependency, OutputError, UsageError
+from runtime_py.errors import DeviceError, OutputError, UsageError
 from runtime_py.estimate import refuse_little_memory
+from runtime_py.files import check_outputs, refuse_inside, replace_file
 from runtime_py.generator import Generator, load
 from runtime_py.golden import read_golden, tensors_of
 from runtime_py.loop import Event, collect, pieces
@@ -26,36 +28,28 @@ from runtime_py.manifest import TargetSpec
 from runtime_py.record import Recorder, dump_record, record_of
 from runtime_py.replay import replay, replayed
 from runtime_py.request import Request
+from runtime_py.streams import summary
 from runtime_py.text import from_shell
 
 NAME = "runtime_py"
 ARM = "aarch64"
-INTERRUPTED = 130
 
 
 def main(words: list[str] | None = None) -> int:
     """Play what the command line asks for; one clear line and an exit code for everything that can go wrong."""
+    begin()
     try:
         play(parse(words))
-    except EdgeExportError as error:
-        return _failed(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _failed("interrupted", INTERRUPTED)
-    except OSError as error:
-        return _failed(f"{error.filename or 'the system'}: {error.strerror or error}", OutputError.exit_code)
-    except ModuleNotFoundError as error:
-        return _failed(f"{error.name} is not installed; install it with pip", MissingDependency.exit_code)
-    except MemoryError:
-        return _failed("not enough memory for this; close other programs or take a smaller model", 1)
+    except ENDINGS as error:
+        return ended(NAME, error, install="install it with pip")
     return 0
 
 
-def _failed(message: str, code: int) -> int:
-    print(f"{NAME}: error: {' '.join(message.split())}", file=sys.stderr)
-    return code
-
-
 class _Parser(argparse.ArgumentParser):
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        sys.stdout.flush()  # the help or the version, which cannot always be written
+        super().exit(status, message)
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see python -m {NAME} --help")
 
@@ -76,7 +70,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     add("--seed", metavar="N", type=int, help="the same seed gives the same sound; 0")
     add("--steps", metavar="N", type=int, help="sampling steps; by default the bundle's")
     add("--threads", metavar="N", type=int, help="CPU threads; all of them by default")
-    add("--out", metavar="FILE", type=Path, help="the WAV to write; an existing one is replaced")
+    add("--out", metavar="FILE", type=Path, help="the WAV to write, over an old one; - for stdout")
     add("--float", action="store_true", help="write 32-bit float samples instead of 16-bit")
     add("--record", metavar="FILE", type=Path, help="also write what `edge-export compare` reads")
     add("--dump", metavar="DIR", type=Path, help="also write every tensor as .npy")
@@ -96,23 +90,12 @@ def _check(options: argparse.Namespace) -> None:
                 raise UsageError(f"--{name} and --golden exclude each other: the golden request is the bundle's")
     elif options.prompt is None:
         raise UsageError('--prompt is missing; say what to play, such as --prompt "warm arpeggios on house beats"')
-    written = [path for path in (options.out, options.record) if path is not None]
-    if not written and options.dump is None:
+    if options.out is None and options.record is None and options.dump is None:
         raise UsageError("nothing to write: give --out x.wav, --record run.json or --dump DIR")
-    if len({path.absolute() for path in written}) < len(written):
-        raise UsageError("--out and --record are one file; name two")
     check_threads(options.threads)
-    inside = [path for path in (*written, options.dump) if path and _lies_in(path, options.bundle)]
-    if inside:
-        raise OutputError(f"{inside[0]} lies inside the bundle, which must stay as it is; write elsewhere")
-    for path in written:
-        folder = path.absolute().parent
-        if not folder.is_dir():
-            raise OutputError(f"cannot write {path}: there is no folder {folder}; make it, or write elsewhere")
-
-
-def _lies_in(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
+    check_outputs(options.out, options.record, bundle=options.bundle)
+    if options.dump is not None:
+        refuse_inside(options.dump, options.bundle)
 
 
 def play(options: argparse.Namespace) -> None:
@@ -153,7 +136,8 @@ def play(options: argparse.Namespace) -> None:
         _note_clipped(wav)
     length, wrote = made.audio.shape[1] / sample_rate, f"; wrote {options.out}" if wav else ""
     opened = f"opened in {generator.open_seconds:.2f} s"
-    print(f"Played {length:.3f} s, {opened}, first audio after {made.first_audio:.2f} s{wrote}")
+    with summary(options.out, options.record):
+        print(f"Played {length:.3f} s, {opened}, first audio after {made.first_audio:.2f} s{wrote}")
 
 
 def _request(options: argparse.Namespace, generator: Generator) -> Request:

@@ -4,16 +4,16 @@
 gives equal bytes.
 """
 
-import errno
+import hashlib
 import os
 import struct
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from runtime_py.errors import GenerationError, OutputError, UsageError
+from runtime_py.errors import GenerationError, UsageError
+from runtime_py.files import replace_file
 
 PCM, IEEE_FLOAT = 1, 3
 FULL_SCALE = 32767
@@ -25,10 +25,13 @@ MOST_HZ = 768_000
 class WavReport:
     """What was written: samples of each channel, the largest magnitude (1 is full scale), and what was cut off.
 
-    `clipped` counts, over all channels, the samples beyond full scale: none in a float file, which keeps them.
+    `sha256` and `bytes` are the file's, which cannot be read again where it went into a pipe. `clipped` counts, over
+    all channels, the samples beyond full scale: none in a float file, which keeps them.
     """
 
     path: Path
+    sha256: str
+    bytes: int
     channels: int
     samples: int
     peak: float
@@ -83,10 +86,13 @@ def write_wav(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int,
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    replace_file(path, wav_bytes(audio, sample_rate, float32=float32))
+    data = wav_bytes(audio, sample_rate, float32=float32)
+    replace_file(path, data)
     magnitude = np.abs(audio)
     return WavReport(
         path=path,
+        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=len(data),
         channels=audio.shape[0],
         samples=audio.shape[1],
         peak=float(magnitude.max(initial=0.0)),
@@ -142,38 +148,3 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
             raise ValueError("it is truncated")
         found.setdefault(name, data[start : start + size])
     return found
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one move; OutputError, and nothing left, when that fails.
-
-    Only a plain file is replaced: never a folder, nor a device such as /dev/null.
-    """
-    temporary = None
-    try:
-        if path.is_dir():
-            raise OutputError(f"{path} is a folder; name a file")
-        if path.exists() and not path.is_file():
-            raise OutputError(f"{path} is not a plain file; name another")
-        handle, name = tempfile.mkstemp(prefix=".edge-export-", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        advice = "free some space" if error.errno == errno.ENOSPC else "write elsewhere"
-        raise OutputError(f"cannot write {path}: {error.strerror}; {advice}") from error
-    except ValueError as error:  # a zero byte in the name
-        raise OutputError(f"cannot write {str(path)!r}: {error}; write elsewhere") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -36,6 +36,12 @@ class OutputError(EdgeExportError):
     exit_code = 6
 
 
+class ReaderGone(OutputError):
+    """Nobody reads any more what goes into a pipe: a command ends as quietly as if SIGPIPE had ended it."""
+
+    exit_code = 141
+
+
 class MissingDependency(EdgeExportError):
     """A package that only this task needs is not installed."""
 

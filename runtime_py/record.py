@@ -317,8 +317,8 @@ def bundle_identity(bundle: Bundle) -> BundleIdentity:
 
 def _wav(report: WavReport, sample_rate: int, float32: bool) -> Wav:
     return Wav(
-        sha256=sha256_of(report.path),
-        bytes=report.path.stat().st_size,
+        sha256=report.sha256,
+        bytes=report.bytes,
         sample_rate=sample_rate,
         channels=report.channels,
         samples=report.samples,

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from runtime_py import strict_json
-from runtime_py.audio import replace_file
 from runtime_py.errors import BundleError, UsageError
+from runtime_py.files import replace_file
 
 FORMAT = 1
 MAX_BYTES = 64 << 20

@@ -11,7 +11,7 @@ from edge_export.bench.figures import Quantity
 from edge_export.bench.job import Run
 from edge_export.bench.measure import Bench, Measured
 from edge_export.plots import check_picture
-from runtime_py.audio import replace_file
+from runtime_py.files import replace_file
 
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#8172b3", "#937860")  # by order of stage
 REST = "#c7c7c7"

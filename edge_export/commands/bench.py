@@ -13,9 +13,7 @@ from edge_export.commands.options import (
     check_outputs,
     check_plot,
 )
-from edge_export.console import json_text, show_json, show_progress, show_tables
-
-STDOUT = Path("-")
+from edge_export.console import json_text, show_progress, show_tables
 
 
 def bench(
@@ -37,10 +35,11 @@ def bench(
     """Measure a bundle: load, first and steady times, time to first audio, memory; paired with another if given."""
     from edge_export.bench.measure import BenchRequest, measure
     from edge_export.bench.show import bench_record, bench_table
-    from runtime_py.audio import replace_file
+    from runtime_py.files import replace_file
+    from runtime_py.streams import summary
 
     check_checkpoint(checkpoint, "--against", against)
-    check_outputs(None if json_file == STDOUT else json_file, plot, bundle=bundle)
+    check_outputs(json_file, plot, bundle=bundle)
     check_plot(plot)
     request = BenchRequest(
         bundle=bundle, against=against, seconds=seconds, threads=threads, runs=runs, checkpoint=checkpoint
@@ -51,9 +50,7 @@ def bench(
         from edge_export.bench.plot import plot_bench
 
         plot_bench(plot, result)
-    if json_file == STDOUT:
-        show_json(bench_record(result))
-        return
     if json_file is not None:
         replace_file(json_file, json_text(bench_record(result)).encode())
-    show_tables(*bench_table(result.summary, result.paired))
+    with summary(json_file):
+        show_tables(*bench_table(result.summary, result.paired))

@@ -8,6 +8,7 @@ import typer
 from edge_export.commands.options import JsonOption
 from edge_export.console import show_json, show_line, show_note, show_progress, show_tables
 from edge_export.errors import UsageError
+from runtime_py.streams import summary
 
 if TYPE_CHECKING:
     from edge_export.pipeline import Built
@@ -67,8 +68,9 @@ def build(
     if as_json:
         show_json(build_record(built))
         return
-    show_tables(program_table(built.bundle.manifest), check_table(built.checks))
-    show_line(f'Built {out}. Play it: edge-export run {out} --prompt "warm arpeggios" --out x.wav')
+    with summary(out):
+        show_tables(program_table(built.bundle.manifest), check_table(built.checks))
+        show_line(f'Built {out}. Play it: edge-export run {out} --prompt "warm arpeggios" --out x.wav')
 
 
 def build_record(built: "Built") -> dict[str, Any]:

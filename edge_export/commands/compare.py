@@ -8,6 +8,7 @@ import typer
 from edge_export.commands.options import JsonOption, check_outputs
 from edge_export.console import show_json, show_line, show_progress, show_tables
 from edge_export.errors import RecordError, UsageError, VerificationError
+from runtime_py.streams import summary
 
 if TYPE_CHECKING:
     from edge_export.compare import Comparison
@@ -45,17 +46,19 @@ def compare(
 
     folders, files = [path for path in paths if path.is_dir()], [path for path in paths if not path.is_dir()]
     _check_paths(folders, files, matrix)
-    _check_report(report, folders, files)
+    _check_report(report, folders, files, as_json)
     bundles = [open_bundle(folder) for folder in folders]
     results = _compared(files, bundles, against, checkpoint)
     if report is not None:
         from edge_export.compare.report import write_report
 
         write_report(report, results)
-    if matrix:
-        _show_matrix(results, as_json)
-    else:
-        _show_one(*results[0], as_json)
+    with summary(None if as_json else report):
+        if matrix:
+            _show_matrix(results, as_json)
+        else:
+            _show_one(*results[0], as_json)
+    if not matrix:
         refuse_failures(results[0][1])
     failed = [source for source, comparison in results if not comparison.passed]
     if failed:
@@ -107,14 +110,14 @@ def _show_one(source: str, comparison: "Comparison", as_json: bool) -> None:
         show_line(line)
 
 
-def _check_report(report: Path | None, folders: list[Path], files: list[Path]) -> None:
+def _check_report(report: Path | None, folders: list[Path], files: list[Path], as_json: bool) -> None:
     if report is None:
         return
     from edge_export.page import require_page
 
     require_page()
     for folder in folders:
-        check_outputs(report, bundle=folder)
+        check_outputs(report, bundle=folder, as_json=as_json)
     if report.resolve() in {file.resolve() for file in files}:
         raise UsageError(f"{report} is a record, which the page would replace; name another --report")
 

@@ -18,6 +18,8 @@ from edge_export.commands.options import (
 )
 from edge_export.console import agreed, show_json, show_line, show_note, show_progress, show_tables
 from edge_export.errors import MissingDependency
+from runtime_py.files import is_stream
+from runtime_py.streams import summary
 
 device_app = typer.Typer(
     name="device",
@@ -90,7 +92,7 @@ def run(
     seed: Annotated[int | None, typer.Option(metavar="N", help="The same seed gives the same sound; 0.")] = None,
     steps: StepsOption = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads over there.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The WAV to write here.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The WAV to write here; - for stdout.")] = None,
     record: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What `edge-export compare` reads, to write here.")
     ] = None,
@@ -109,7 +111,7 @@ def run(
     from runtime_py.engine import check_threads
     from runtime_py.text import from_shell
 
-    check_outputs(out, record, bundle=bundle)
+    check_outputs(out, record, bundle=bundle, as_json=as_json)
     check_threads(threads)
     request = DeviceRequest(
         bundle=bundle,
@@ -133,10 +135,12 @@ def run(
     if as_json:
         show_json(run_record(done))
         return
-    show_tables(stage_table(done))
     travelled = f"runner {done.runner_bytes / 1e6:.1f} MB, bundle {done.bundle_bytes / 1e6:.1f} MB"
-    show_line(f"Played on {done.label} ({travelled})" + (f"; wrote {out}" if out else ""))
-    if done.kept is not None:
-        show_line(f"Kept {done.kept} on {done.label}")
-    compared = f"edge-export compare {record} {bundle}" if record else "add --record run.json, then compare it"
-    show_line(f"Hold it against the reference: {compared}")
+    kept = record is not None and not is_stream(record)
+    compared = f"edge-export compare {record} {bundle}" if kept else "add --record run.json, then compare it"
+    with summary(out, record):
+        show_tables(stage_table(done))
+        show_line(f"Played on {done.label} ({travelled})" + (f"; wrote {out}" if out else ""))
+        if done.kept is not None:
+            show_line(f"Kept {done.kept} on {done.label}")
+        show_line(f"Hold it against the reference: {compared}")

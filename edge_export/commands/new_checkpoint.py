@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from edge_export.console import show_line, show_progress
+from runtime_py.streams import summary
 
 
 def new_checkpoint(
@@ -18,4 +19,5 @@ def new_checkpoint(
 
     with show_progress() as progress:
         write_new_checkpoint(folder, size, seed, progress)
-    show_line(f"Wrote {folder}. Build it: edge-export build --checkpoint {folder} --out bundle")
+    with summary(folder):
+        show_line(f"Wrote {folder}. Build it: edge-export build --checkpoint {folder} --out bundle")

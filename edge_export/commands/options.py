@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from edge_export.errors import OutputError, UsageError
+from edge_export.errors import UsageError
+from runtime_py import files
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder made by `edge-export build`.")]
 SecondsOption = Annotated[
@@ -18,20 +19,12 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Play even where less
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 
-def check_outputs(*paths: Path | None, bundle: Path | None) -> None:
+def check_outputs(*paths: Path | None, bundle: Path | None = None, as_json: bool = False) -> None:
     """Refuse outputs that could not be written, or that would spoil the bundle, before any work is done."""
-    wanted = [path for path in paths if path is not None]
-    for path in wanted:
-        if bundle is not None and path.resolve().is_relative_to(bundle.resolve()):
-            raise OutputError(f"{path} lies inside the bundle, which must stay as it is; write elsewhere")
-        if path.is_dir():
-            raise OutputError(f"{path} is a folder; name a file")
-        if not path.absolute().parent.is_dir():
-            raise OutputError(f"{path.parent} is no folder; make it first, or write elsewhere")
-    where = [path.resolve() for path in wanted]
-    twice = [path for path in wanted if where.count(path.resolve()) > 1]
-    if twice:
-        raise UsageError(f"{' and '.join(map(str, twice))} are one file; name two files")
+    files.check_outputs(*paths, bundle=bundle)
+    printed = [path for path in paths if files.is_stdout(path)]
+    if as_json and printed:
+        raise UsageError(f"--json and {printed[0]} would both go to standard output; name a file, or leave --json out")
 
 
 def check_plot(path: Path | None) -> None:

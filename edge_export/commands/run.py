@@ -23,6 +23,8 @@ from edge_export.commands.options import (
 from edge_export.console import show_json, show_line, show_note, show_progress, show_tables
 from edge_export.errors import UsageError
 from edge_export.progress import Progress
+from runtime_py.files import is_stream
+from runtime_py.streams import summary
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,7 +58,10 @@ RecordOption = Annotated[
 def run(
     bundle: BundleArgument,
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="What to play.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The WAV to write; an existing one is replaced.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="The WAV to write, over an old one; - for stdout."),
+    ],
     seconds: SecondsOption = None,
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same sound.")] = 0,
     count: CountOption = 1,
@@ -79,7 +84,7 @@ def run(
     from runtime_py.text import from_shell
 
     outs, pictures = _numbered(out, count), [] if plot is None else _numbered(plot, count)
-    check_outputs(*outs, *pictures, record, bundle=bundle)
+    check_outputs(*outs, *pictures, record, bundle=bundle, as_json=as_json)
     check_threads(threads)
     check_checkpoint(checkpoint, "--engine", engine)
     if record is not None and count > 1:
@@ -108,9 +113,8 @@ def run(
     if as_json:
         show_json(records if count > 1 else records[0])
         return
-    for shown, clip in zip(records, clips):
-        show_tables(time_table(clip))
-        show_line(_summary(shown, clip))
+    with summary(*outs, record):
+        _show(records, clips)
 
 
 def _open(
@@ -167,6 +171,8 @@ def _numbered(path: Path, count: int) -> list[Path]:
     """`path` itself, or of several x-1.wav, x-2.wav, ...; UsageError for a count out of range."""
     if not 1 <= count <= MOST_CLIPS:
         raise UsageError(f"count is {count}, expected 1 to {MOST_CLIPS}")
+    if count > 1 and is_stream(path):
+        raise UsageError(f"{path} takes one clip; name a file, or leave --count out")
     return [path] if count == 1 else [path.with_stem(f"{path.stem}-{clip}") for clip in range(1, count + 1)]
 
 
@@ -202,7 +208,7 @@ def _write_record(
     engine: str | None,
     threads: int | None,
 ) -> None:
-    from runtime_py.audio import replace_file
+    from runtime_py.files import replace_file
     from runtime_py.golden import tensors_of
     from runtime_py.record import dump_record, record_of
 
@@ -219,6 +225,12 @@ def _write_record(
         float32=float32,
     )
     replace_file(path, dump_record(record).encode())
+
+
+def _show(records: list[dict[str, Any]], clips: "list[Clip]") -> None:
+    for record, clip in zip(records, clips):
+        show_tables(time_table(clip))
+        show_line(_summary(record, clip))
 
 
 def _summary(record: dict[str, Any], clip: "Clip") -> str:

@@ -13,6 +13,8 @@ from edge_export.builtin import BUILTIN_CHECKPOINT
 from edge_export.commands.options import JsonOption, check_outputs, check_plot
 from edge_export.console import show_json, show_line, show_note, show_progress, show_tables
 from edge_export.errors import UsageError
+from runtime_py.files import is_stdout
+from runtime_py.streams import summary
 
 if TYPE_CHECKING:
     from edge_export.sensitivity import LayerError
@@ -50,7 +52,7 @@ def sensitivity(
     from edge_export.submodules import SUBMODULES
 
     _check_need(need, recipe)
-    check_outputs(plot, recipe, bundle=source)
+    check_outputs(plot, recipe, bundle=source, as_json=as_json)
     check_plot(plot)
     with show_progress() as progress:
         found, its_backend = open_source(source, checkpoint)
@@ -69,18 +71,19 @@ def sensitivity(
             | ({} if spared is None else {"keep_in_float": spared[0], "recipe": asdict(spared[1])})
         )
         return
-    show_tables(sensitivity_table(errors))
-    if need is not None and spared is not None:
-        weights = None if found.folder == BUILTIN_CHECKPOINT else found.folder
-        for line in _advice(need, spared[0], recipe, weights, backend):
-            show_line(line)
+    with summary(recipe):
+        show_tables(sensitivity_table(errors))
+        if need is not None and spared is not None:
+            weights = None if found.folder == BUILTIN_CHECKPOINT else found.folder
+            for line in _advice(need, spared[0], recipe, weights, backend):
+                show_line(line)
 
 
 def _spared(errors: "tuple[LayerError, ...]", need: float, path: Path | None) -> "tuple[list[str], Recipe]":
     """The names of layers to keep in float, and the recipe that does, written to `path` if there is one."""
     from edge_export.sensitivity import MARGIN_DB, suggest
     from quantization.recipes import dump_recipe, keeping
-    from runtime_py.audio import replace_file
+    from runtime_py.files import replace_file
 
     kept = suggest(errors, need + MARGIN_DB)
     recipe = keeping(
@@ -98,6 +101,8 @@ def _advice(need: float, names: list[str], recipe: Path | None, weights: Path | 
     if recipe is None:
         yield "The same again with --recipe mine.json writes the recipe for `edge-export build`"
         return
+    if is_stdout(recipe):
+        return
     checkpoint = () if weights is None else ("--checkpoint", str(weights))
     command = ("edge-export", "build", *checkpoint, "--backend", backend, "--recipe", str(recipe), "--out", "bundle")
     yield f"Wrote {recipe}. Build with it: {shlex.join(command)}"
@@ -108,5 +113,5 @@ def _check_need(need: float | None, recipe: Path | None) -> None:
         raise UsageError(f"need is {need:g}, expected a number of dB above 0")
     if recipe is not None and need is None:
         raise UsageError("--recipe writes what --need finds; add --need DB")
-    if recipe is not None and recipe.suffix != ".json":
+    if recipe is not None and recipe.suffix != ".json" and not is_stdout(recipe):
         raise UsageError(f"--recipe is {recipe}, expected a name that ends in .json, as `build --recipe` does")

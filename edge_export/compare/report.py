@@ -17,7 +17,8 @@ from edge_export.compare.show import margin_text, named_device
 from edge_export.page import embedded, require_page, templates
 from edge_export.plots import audio_picture
 from edge_export.report import snr_text, verdict
-from runtime_py.audio import replace_file, wav_bytes
+from runtime_py.audio import wav_bytes
+from runtime_py.files import replace_file
 
 MOST_PLAYERS = 12
 """So many records get players and pictures; a page with more would be too large for a phone."""

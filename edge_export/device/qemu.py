@@ -19,7 +19,7 @@ from edge_export.device.store import one_writer, store
 from edge_export.device.tools import require
 from edge_export.errors import DeviceError, UsageError
 from edge_export.progress import Progress
-from runtime_py.audio import replace_file
+from runtime_py.files import replace_file
 
 DEFAULT_CPU = "max"
 

@@ -15,8 +15,8 @@ from edge_export.device.runner import Runner
 from edge_export.device.runners import runner_for
 from edge_export.errors import BundleError, DeviceError, EdgeExportError, RecordError, UsageError
 from edge_export.progress import Progress, silent
-from runtime_py.audio import replace_file
 from runtime_py.bundle import Bundle, open_bundle, read_tokenizer, sha256_of
+from runtime_py.files import replace_file
 from runtime_py.generation_spec import GenerationSpec
 from runtime_py.loop import encode_prompt, pieces
 from runtime_py.manifest import MANIFEST_FILE

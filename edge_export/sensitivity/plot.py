@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_export.plots import check_picture
-from runtime_py.audio import replace_file
+from runtime_py.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

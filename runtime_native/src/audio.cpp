@@ -6,6 +6,7 @@
 
 #include "errors.h"
 #include "files.h"
+#include "sha256.h"
 
 namespace edge {
 namespace {
@@ -85,8 +86,9 @@ std::string wav_bytes(const Tensor& audio, int64_t sample_rate, bool float32) {
 }
 
 WavReport write_wav(const std::filesystem::path& path, const Tensor& audio, int64_t sample_rate, bool float32) {
-  replace_file(path, wav_bytes(audio, sample_rate, float32));
-  WavReport report{path, sample_rate, audio.shape[0], audio.shape[1], 0, 0, float32};
+  const std::string data = wav_bytes(audio, sample_rate, float32);
+  replace_file(path, data);
+  WavReport report{sha256(data), data.size(), sample_rate, audio.shape[0], audio.shape[1], 0, 0, float32};
   const float* values = audio.floats();
   for (int64_t index = 0; index < audio.shape[0] * audio.shape[1]; ++index) {
     const double magnitude = std::fabs(values[index]);

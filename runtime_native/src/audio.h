@@ -11,10 +11,11 @@
 
 namespace edge {
 
-// What was written: samples of each channel, the largest magnitude (1 is full scale), and what was cut off, over all
-// channels: nothing in a float file, which keeps it.
+// What was written: the hash and size of the file (a pipe cannot be read again), samples of each channel, the largest
+// magnitude (1 is full scale), and what was cut off, over all channels: nothing in a float file, which keeps it.
 struct WavReport {
-  std::filesystem::path path;
+  std::string sha256;
+  size_t bytes = 0;
   int64_t sample_rate = 0, channels = 0, samples = 0;
   double peak = 0;
   int64_t clipped = 0;

@@ -38,6 +38,10 @@ struct BundleError : ErrorOf<4> {
 struct OutputError : ErrorOf<6> {
   using ErrorOf::ErrorOf;
 };
+// Nobody reads any more what goes into a pipe: it ends as quietly as if SIGPIPE had ended it.
+struct ReaderGone : ErrorOf<141> {
+  using ErrorOf::ErrorOf;
+};
 // A program failed while running, or returned numbers that are not sound.
 struct GenerationError : ErrorOf<10> {
   using ErrorOf::ErrorOf;

@@ -1,8 +1,15 @@
 // The command line: parses, calls, prints. The only place that prints, and the only place that exits.
 #include <CLI/CLI.hpp>
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
+#include <iostream>
 #include <optional>
 
 #include "audio.h"
@@ -29,8 +36,28 @@ struct Options {
 constexpr int kMostThreads = 256;
 
 [[noreturn]] void fail(const std::string& message, int code) {
-  std::fprintf(stderr, "edge-run: error: %s\n", one_line(message).c_str());
+  if (code != ReaderGone::kExitCode) std::fprintf(stderr, "edge-run: error: %s\n", one_line(message).c_str());
   std::exit(code);
+}
+
+// A closed descriptor is taken before anything else: the next file to be opened would get it, and whatever is printed
+// into it. A closed standard output becomes one that cannot be written. A pipe's reader that leaves is an error of
+// the write, and of a note none at all.
+void open_streams() {
+  for (const int descriptor : {0, 1, 2}) {
+    if (fcntl(descriptor, F_GETFD) >= 0) continue;
+    if (open("/dev/null", descriptor == 2 ? O_WRONLY : O_RDONLY) < 0) std::exit(OutputError::kExitCode);
+  }
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+// The help or the version: it is the result, and an error where it cannot be written.
+int show(const CLI::App& app, const CLI::Success& success) {
+  const int code = app.exit(success);
+  std::cout.flush();
+  if (std::cout) return code;
+  if (errno == EPIPE) return ReaderGone::kExitCode;
+  fail(std::string("cannot write to standard output: ") + std::strerror(errno) + "; send it elsewhere", OutputError::kExitCode);
 }
 
 // Whether an option was given; its value alone cannot tell.
@@ -44,7 +71,7 @@ void describe(CLI::App& app, Options& options) {
   app.add_option("--seed", options.seed, "The same seed gives the same sound; 0")->type_name("N");
   app.add_option("--steps", options.steps, "Sampling steps; by default the bundle's")->type_name("N");
   app.add_option("--threads", options.threads, "CPU threads; by default as many as help")->type_name("N");
-  app.add_option("--out", options.out, "The WAV to write; an existing one is replaced")->type_name("FILE");
+  app.add_option("--out", options.out, "The WAV to write, over an old one; - for stdout")->type_name("FILE");
   app.add_flag("--float", options.float32, "Write 32-bit float samples instead of 16-bit");
   app.add_option("--record", options.record, "Also write what `edge-export compare` reads")->type_name("FILE");
   app.add_option("--dump", options.dump, "Also write every tensor as .npy")->type_name("DIR");
@@ -66,7 +93,6 @@ void check(const CLI::App& app, const Options& options) {
   if (options.out.empty() && options.record.empty() && options.dump.empty()) {
     throw UsageError("nothing to write: give --out x.wav, --record run.json or --dump DIR");
   }
-  if (!options.out.empty() && options.out == options.record) throw UsageError("--out and --record are one file; name two");
   if (given(app, "--threads") && (options.threads < 1 || options.threads > kMostThreads)) {
     throw UsageError("threads is " + std::to_string(options.threads) + ", expected 1 to " + std::to_string(kMostThreads));
   }
@@ -117,26 +143,6 @@ Tensors played(const Generator& generator, const OpenProgram& open_program, cons
   return tensors_of(spec, request, generator.encode(request), recorder.events());
 }
 
-bool lies_in(const std::filesystem::path& path, const std::filesystem::path& folder) {
-  const auto inner = std::filesystem::weakly_canonical(path), outer = std::filesystem::weakly_canonical(folder);
-  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
-}
-
-void check_outputs(const Options& options) {
-  for (const std::string& path : {options.out, options.record, options.dump}) {
-    if (!path.empty() && lies_in(path, options.bundle)) {
-      throw OutputError(path + " lies inside the bundle, which must stay as it is; write elsewhere");
-    }
-  }
-  for (const std::string& file : {options.out, options.record}) {
-    if (file.empty()) continue;
-    const auto folder = std::filesystem::absolute(file).parent_path();
-    if (!std::filesystem::is_directory(folder)) {
-      throw OutputError("cannot write " + file + ": there is no folder " + folder.string() + "; make it, or write elsewhere");
-    }
-  }
-}
-
 std::optional<WavReport> write_outputs(const Options& options, const Bundle& bundle, const RunInfo& run,
                                        const Recorder& recorder, const Tensors& tensors) {
   std::optional<WavReport> wav;
@@ -149,7 +155,8 @@ std::optional<WavReport> write_outputs(const Options& options, const Bundle& bun
 
 void play(const CLI::App& app, const Options& options) {
   check(app, options);
-  check_outputs(options);
+  check_outputs({options.out, options.record}, options.bundle);
+  if (!options.dump.empty()) refuse_inside(options.dump, options.bundle);
   const Generator generator(options.bundle, options.check);
   const Manifest& manifest = generator.bundle().manifest;
   const OpenProgram programs = bundle_programs(generator.bundle());
@@ -173,7 +180,8 @@ void play(const CLI::App& app, const Options& options) {
     std::fprintf(stderr, "edge-run: note: %lld samples beyond full scale were clipped (peak %.2f); --float keeps them\n",
                  static_cast<long long>(wav->clipped), wav->peak);
   }
-  std::printf("Played %.3f s, opened in %.2f s, first audio after %.2f s%s%s\n",
+  const bool beside = is_stdout(options.out) || is_stdout(options.record);  // nothing else may go there then
+  std::fprintf(beside ? stderr : stdout, "Played %.3f s, opened in %.2f s, first audio after %.2f s%s%s\n",
               manifest.generation.seconds_of(tensors.at("audio").shape[1]), generator.open_seconds(),
               first_audio(recorder.events()), options.out.empty() ? "" : "; wrote ", options.out.c_str());
 }
@@ -182,6 +190,7 @@ void play(const CLI::App& app, const Options& options) {
 }  // namespace edge
 
 int main(int count, char** arguments) {
+  edge::open_streams();
   edge::Options options;
   CLI::App app{"Plays a bundle: a prompt in, a WAV out, everything on this device.", "edge-run"};
   edge::describe(app, options);
@@ -189,7 +198,7 @@ int main(int count, char** arguments) {
     app.parse(count, arguments);
     edge::play(app, options);
   } catch (const CLI::Success& success) {  // --help, --version
-    return app.exit(success);
+    return edge::show(app, success);
   } catch (const CLI::ParseError& error) {
     edge::fail(std::string(error.what()) + "; see edge-run --help", edge::UsageError::kExitCode);
   } catch (const edge::Error& error) {

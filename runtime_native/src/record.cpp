@@ -5,7 +5,6 @@
 #include "base64.h"
 #include "errors.h"
 #include "files.h"
-#include "sha256.h"
 
 namespace edge {
 namespace {
@@ -51,8 +50,8 @@ Json request_json(const Request& request) {
 
 Json wav_json(const std::optional<WavReport>& wav) {
   if (!wav) return nullptr;
-  return {{"sha256", sha256_of(wav->path)},
-          {"bytes", std::filesystem::file_size(wav->path)},
+  return {{"sha256", wav->sha256},
+          {"bytes", wav->bytes},
           {"sample_rate", wav->sample_rate},
           {"channels", wav->channels},
           {"samples", wav->samples},

@@ -253,7 +253,7 @@ def test_a_prompt_is_text_on_the_page(request_of):
         (("--checkpoint", "no/such/folder"), 3, "no checkpoint at no/such/folder"),
         (("--checkpoint", "built-in", "--prompts", 0), 2, "prompts is 0, expected 2 to 10000"),
         (("--checkpoint", "built-in", "--steps", "1,x"), 2, "--steps is '1,x', expected numbers"),
-        (("--checkpoint", "built-in", "--report", "no/such/page.html"), 6, "no/such is no folder"),
+        (("--checkpoint", "built-in", "--report", "no/such/page.html"), 6, "there is no folder"),
         (("--checkpoint", "built-in", "--bundle", "no/such/bundle"), 4, "no/such/bundle"),
         (("--checkpoint", "built-in", "--base", "no/such/base"), 3, "no checkpoint at no/such/base"),
     ],

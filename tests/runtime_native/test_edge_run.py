@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from runtime_py import __main__ as python
 from runtime_py import load
 from runtime_py.bundle import open_bundle, sha256_of
 from runtime_py.golden import read_golden, tensors_of
@@ -20,7 +23,7 @@ from runtime_py.record import Record, check_record, read_record
 from runtime_py.request import Request
 from tests.fixtures.make_bundles import FOLDER, RECIPES, WAV
 from tests.fixtures.make_bundles import REQUEST as TINY_REQUEST
-from tests.runtime_native.conftest import Runner
+from tests.runtime_native.conftest import BUILD, Runner
 
 REQUEST = Request(prompt="warm arpeggios on house beats", seconds=0.5, seed=3, steps=3)
 WORDS = ("--prompt", REQUEST.prompt, "--seconds", REQUEST.seconds, "--seed", REQUEST.seed, "--steps", REQUEST.steps)
@@ -189,3 +192,100 @@ def test_a_bundle_of_another_backend_is_refused(edge_run, bundle, copy_of, tmp_p
     (folder / "manifest.json").write_text(text)
     code, line = refused(edge_run, "--bundle", folder, *WORDS, "--out", tmp_path / "x.wav")
     assert (code, "is a litert bundle" in line) == (4, True)
+
+
+PLAY = ("--prompt", "rain", "--seconds", 0.1, "--steps", 1, "--threads", 1)
+
+
+@pytest.fixture
+def shell(edge_run: Runner, bundle: Path, tmp_path: Path) -> Callable[[str], tuple[int, str]]:
+    """Runs a line of bash in `tmp_path`, where `play` plays the bundle; its exit code and standard error."""
+    words = shlex.join(map(str, (BUILD / "edge-run", "--bundle", bundle, *PLAY)))
+
+    def shell(line: str) -> tuple[int, str]:
+        script = f'set -o pipefail; play() {{ {words} "$@"; }}; {line}'
+        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, timeout=60, check=False)
+        return done.returncode, done.stderr.decode()
+
+    return shell
+
+
+@pytest.fixture
+def sound(shell: Callable[[str], tuple[int, str]], tmp_path: Path) -> bytes:
+    assert shell("play --out sound.wav")[0] == 0
+    return (tmp_path / "sound.wav").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "play --out - > x.wav",
+        "play --out /dev/stdout > x.wav",
+        "ln -s /proc/self/fd/1 out; play --out out > x.wav; test -L out",
+        "exec 7> x.wav; play --out /dev/fd/7",
+        "mkfifo pipe; cat pipe > x.wav & play --out pipe && wait && test -p pipe",
+        "ln -s x.wav link; ln -s link second; play --out second; test -L link -a -L second",
+        "echo before > x.wav; ln -s x.wav link; play --out link; test -L link",
+        "play --out x.wav <&- >&- 2>&-",
+        "play --out x.wav > /dev/full 2> /dev/full",
+        "play --out x.wav 2>&1 | true",
+    ],
+)
+def test_the_sound_arrives_wherever_an_output_leads(shell, sound, tmp_path, line):
+    assert shell(line)[0] == 0
+    assert (tmp_path / "x.wav").read_bytes() == sound
+    assert not (tmp_path / "x.wav").is_symlink()
+    assert not list(tmp_path.glob(".edge-run-*"))
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("play --out /dev/full", 6, "cannot write /dev/full: No space left on device; free some space"),
+        ("play --out - >&-", 6, "cannot write -: Bad file descriptor; write elsewhere"),
+        ("play --out - | true", 141, ""),
+        (
+            "play --version > /dev/full",
+            6,
+            "cannot write to standard output: No space left on device; send it elsewhere",
+        ),
+    ],
+)
+def test_a_sound_that_cannot_be_written_is_an_error(shell, line, code, said):
+    left, text = shell(line)
+    errors = [line.removeprefix("edge-run: error: ") for line in text.splitlines() if "error" in line]
+    assert (left, errors) == (code, [said] if said else [])
+
+
+def test_a_signal_while_a_file_is_written_leaves_it_whole_and_nothing_else(shell, sound, tmp_path):
+    (tmp_path / "stop.cpp").write_text('#include <csignal>\nextern "C" int fsync(int) { return raise(SIGTERM); }\n')
+    code, said = shell("c++ -shared -fPIC -o stop.so stop.cpp && LD_PRELOAD=$PWD/stop.so play --out x.wav")
+    assert (code, "error" in said) == (128 + 15, False)
+    assert (tmp_path / "x.wav").read_bytes() == sound
+    assert not list(tmp_path.glob(".edge-run-*"))
+
+
+OUTPUTS = (
+    (("--out", "no/such/x.wav"),),
+    (("--out", "."),),
+    (("--out", "loop"),),
+    (("--out", "link"), ("--record", "x.wav")),
+    (("--out", "-"), ("--record", "stdout")),
+    (("--out", "/dev/fd/321"),),
+    (("--out", "x.wav"), ("--record", "inside")),
+    (("--dump", "inside"),),
+)
+
+
+@pytest.mark.parametrize("outputs", OUTPUTS, ids=str)
+def test_outputs_that_would_spoil_something_are_refused_in_pythons_words(
+    edge_run, bundle, tmp_path, monkeypatch, capsys, outputs
+):
+    for link, target in (("loop", "loop"), ("link", "x.wav"), ("stdout", "/dev/stdout"), ("inside", bundle / "new")):
+        (tmp_path / link).symlink_to(target)
+    monkeypatch.chdir(tmp_path)
+    words = ("--bundle", str(bundle), "--prompt", "rain", *(word for output in outputs for word in output))
+    code, line = refused(edge_run, *words)
+    assert python.main(list(words)) == code
+    assert capsys.readouterr().err == f"runtime_py: error: {line}\n"
+    assert len(list(tmp_path.iterdir())) == 4

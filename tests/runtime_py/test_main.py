@@ -1,11 +1,14 @@
 """`python -m runtime_py`: what it writes, what it says, and how it fails, in a process of its own."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
 import tomllib
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,9 +26,11 @@ from runtime_py.machine import this_machine
 from runtime_py.manifest import TargetSpec
 from runtime_py.record import read_record
 from runtime_py.request import Request
+from tests.fixtures.make_bundles import FOLDER
 from tests.shared import Result
 
 ROOT = Path(__file__).parents[2]
+TINY = FOLDER / "int8-dynamic" / "bundle"
 PROMPT = "warm arpeggios on house beats"
 
 
@@ -119,7 +124,7 @@ ASKED = ("--prompt", "a", "--record", "run.json")
         (["--out", "x.wav"], 2, "--prompt is missing"),
         (["--golden", "--seed", "1", "--out", "x.wav"], 2, "--seed and --golden exclude each other"),
         (["--golden", "--seed", "0", "--out", "x.wav"], 2, "--seed and --golden exclude each other"),
-        (["--prompt", "a", "--out", "x", "--record", "./x"], 2, "--out and --record are one file"),
+        (["--prompt", "a", "--out", "x", "--record", "./x"], 2, "x and x are one file; name two files"),
         (["--prompt", " ", "--out", "x.wav"], 2, "the prompt is empty"),
         ([*ASKED, "--threads", "0"], 2, "threads is 0, expected 1 to 256"),
         ([*ASKED, "--seconds", "nan"], 2, "seconds is nan"),
@@ -208,11 +213,38 @@ def test_the_runtime_loads_neither_torch_nor_edge_export(bundle, tmp_path):
     assert not loaded & {"edge_export", "torch", "safetensors", "typer", "rich"}
 
 
+def test_a_signal_ends_with_a_line_and_its_code(refused, monkeypatch, tmp_path):
+    monkeypatch.setattr(command, "play", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        result = refused("--bundle", TINY, "--prompt", "a", "--out", tmp_path / "x.wav")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (result.code, result.out) == (143, "")
+    assert result.error == "runtime_py: error: terminated; nothing half-written was left behind"
+
+
+def test_the_sound_alone_goes_to_standard_output(tmp_path, capfdbinary):
+    words = ("--bundle", TINY, "--prompt", "a", "--seconds", 0.1, "--out", "-", "--record", tmp_path / "run.json")
+    assert command.main([str(word) for word in words]) == 0
+    out, err = capfdbinary.readouterr()
+    assert sha256(out).hexdigest() == read_record(tmp_path / "run.json").wav.sha256
+    assert err.endswith(b"; wrote -\n")
+
+
+@pytest.mark.parametrize("redirected", [">/dev/full", ">&- 2>&-"])
+def test_help_that_cannot_be_written_is_an_error(redirected):
+    argv = [sys.executable, "-m", "runtime_py", "--help"]
+    done = subprocess.run(
+        ["bash", "-c", f'"$@" {redirected}', "bash", *argv], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == 6
+    assert done.stderr.count(b"\n") == (1 if redirected == ">/dev/full" else 0)
+
+
 def test_the_version_is_the_projects(capsys):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    with pytest.raises(SystemExit) as leaving:
-        command.main(["--version"])
-    assert leaving.value.code == 0
+    assert command.main(["--version"]) == 0
     assert capsys.readouterr().out == f"runtime_py {project['version']}\n"
 
 
