@@ -16,6 +16,7 @@ ORACLE = Path(__file__).parent / "fixtures" / "oracle"
 MARKS = {
     "built": "build",
     "built_small": "build",
+    "quick_to_start": "build",
     "edge_replay": "build",
     "edge_run": "build",
     "edge_replay_on_arm": "arm",
