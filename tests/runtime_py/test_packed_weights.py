@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime_py import packed_weights as kept
-from runtime_py.packed_weights import default_folder, key_of, packed_weights
+from runtime_py.packed_weights import key_of, packed_weights
 
 KEY, OTHER = "a1" * 16, "b2" * 16
 WEIGHTS = bytes(range(256)) * 40
@@ -306,26 +306,3 @@ def test_what_a_killed_run_left_goes_after_a_day_and_not_before(folder):
         os.utime(path, (time.time() - age,) * 2)
     made = pack(folder, OTHER)
     assert names(folder) == sorted([running.name, made.name])
-
-
-# Where
-
-
-def test_the_default_folder_follows_the_environment(monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert default_folder() == Path("/somewhere/edge-export/weights")
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert default_folder() == Path("/home/someone/.cache/edge-export/weights")
-
-
-def test_a_user_without_a_home_keeps_nothing(monkeypatch):
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    assert default_folder() is None
-
-
-def test_the_tests_keep_theirs_among_their_own_files(own_caches):
-    folder = default_folder()
-    assert folder is not None
-    assert folder.is_relative_to(own_caches)
