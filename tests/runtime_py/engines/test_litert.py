@@ -22,6 +22,7 @@ from runtime_py.engines.litert import load
 from runtime_py.errors import BundleError, GenerationError, MissingDependency
 from runtime_py.generation_spec import Interface
 from runtime_py.packed_weights import checksum_of
+from tests.runtime_py.test_sharing import play_together
 
 pytestmark = pytest.mark.build
 
@@ -91,6 +92,11 @@ def test_outputs_are_the_callers_own(mix, inputs):
     first = program.run(inputs)["sum"]
     program.run({name: array * 0 for name, array in inputs.items()})
     assert first.tolist() == [[8, 16, 34]]
+
+
+def test_a_program_that_threads_share_gives_what_it_gives_alone(linear):
+    (path, role, interface), *_ = linear
+    play_together(load(path, role, interface), interface, times=300)
 
 
 def test_one_thread_or_many_give_the_same(mix, inputs):
