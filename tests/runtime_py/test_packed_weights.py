@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -206,6 +207,33 @@ def test_two_runs_at_once_do_not_write_to_one_file(folder):
 def test_without_a_folder_all_goes_on():
     with packed_weights(KEY, None) as path:
         assert path is None
+
+
+@pytest.mark.parametrize(("free", "others", "room"), [(0, 0, True), (-1, 0, False), (0, 1, False), (5000, 1, True)])
+def test_a_disk_without_room_for_all_who_write_is_done_without(folder, monkeypatch, free, others, room):
+    """5000 bytes are to be written, and `free` is beyond those and what is left to others."""
+    folder.mkdir()
+    for number in range(others):
+        (folder / f".{OTHER}.partial-{number:08x}").touch()
+    usage = SimpleNamespace(free=kept.SPARE_BYTES + 5000 + free)
+    monkeypatch.setattr(kept.shutil, "disk_usage", lambda _: usage)
+    with packed_weights(KEY, folder, most_bytes=5000) as path:
+        assert (path is not None) == room
+
+
+@pytest.mark.parametrize(("beyond", "room"), [(0, True), (-1, False)])
+def test_a_limit_on_the_size_of_files_is_kept_to(folder, monkeypatch, beyond, room):
+    monkeypatch.setattr(kept, "largest_file", lambda: kept.SPARE_BYTES + 5000 + beyond)
+    with packed_weights(KEY, folder, most_bytes=5000) as path:
+        assert (path is not None) == room
+
+
+def test_weights_that_are_kept_serve_on_a_full_disk(folder, monkeypatch):
+    path = pack(folder)
+    monkeypatch.setattr(kept.shutil, "disk_usage", failing(errno.EIO))
+    assert found(folder) == path
+    with packed_weights(OTHER, folder) as none:
+        assert none is None
 
 
 def test_a_file_in_the_folders_place_is_left_alone_and_all_goes_on(tmp_path):
