@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_PROMPT := warm arpeggios on house beats 120BPM
 
-.PHONY: setup demo test quick arm lint format bench fuzz train-tiny clean
+.PHONY: setup demo test quick soak arm lint format bench fuzz train-tiny clean
 
 setup: $(VENV)/.installed
 
@@ -39,6 +39,10 @@ test: setup
 # Nothing that builds a bundle, runs on an emulated CPU or trains.
 quick: setup
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not build and not arm and not train and not slow"
+
+# Minutes of clips by threads and by children, of both backends: every sound right, memory flat.
+soak: setup
+	$(BIN)/python -m tests.soak --clips 200
 
 # Compiler and emulator for Arm, and a browser for the report; without them the tests that need one say so and skip.
 arm: setup

@@ -27,6 +27,7 @@ from edge_export.staging import DISK, NAME_KEPT, staged_folder
 from quantization.recipe import Recipe, Rule
 from runtime_py import strict_json
 from runtime_py.bundle import sha256_of
+from runtime_py.caches import cache_folder
 
 if TYPE_CHECKING:
     from edge_export.backends.backend import Compiled
@@ -90,11 +91,10 @@ def source_sha256() -> str:
 
 def default_folder() -> Path:
     """Where programs are kept unless told otherwise; UsageError when this user has no home."""
-    try:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:
-        raise UsageError("there is no home folder to keep compiled programs in; set XDG_CACHE_HOME") from None
-    return Path(cache) / "edge-export" / "programs"
+    folder = cache_folder("programs")
+    if folder is None:
+        raise UsageError("there is no home folder to keep compiled programs in; set XDG_CACHE_HOME")
+    return folder
 
 
 class ProgramCache:

@@ -3,7 +3,6 @@
 It knows which checkpoint made a bundle by its hash, and finds it again on this machine by that hash.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,10 +14,12 @@ from edge_export.builtin import BUILTIN_CHECKPOINT, BUILTIN_NAME
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import UsageError
 from edge_export.submodules import Port, submodules_for
+from runtime_py.caches import cache_folder
 from runtime_py.engine import OpenProgram, Program, Tensors
 from runtime_py.manifest import Manifest
 
 ADD = ": add --checkpoint DIR"
+NOTES = "checkpoints"
 
 
 class ReferenceProgram:
@@ -86,20 +87,16 @@ def _checkpoint_folder(manifest: Manifest, folder: Path | None) -> Path:
 def remember_checkpoint(checkpoint: Checkpoint) -> None:
     """Note where a checkpoint lies, by its hash, so that `--engine reference` finds it. Failing to is no error."""
     try:
-        note = _notes() / checkpoint.sha256
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(str(checkpoint.folder.resolve()), encoding="utf-8")
-    except (OSError, RuntimeError):  # a user without a home
+        if (folder := cache_folder(NOTES)) is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / checkpoint.sha256).write_text(str(checkpoint.folder.resolve()), encoding="utf-8")
+    except OSError:
         return
 
 
 def _remembered(sha256: str) -> Path | None:
+    folder = cache_folder(NOTES)
     try:
-        return Path((_notes() / sha256).read_text(encoding="utf-8"))
-    except (OSError, RuntimeError, UnicodeDecodeError):
+        return None if folder is None else Path((folder / sha256).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
         return None
-
-
-def _notes() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "edge-export" / "checkpoints"

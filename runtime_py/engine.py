@@ -3,8 +3,8 @@
 It does not know any runtime: each engine imports its own when a program is loaded.
 """
 
+import threading
 from collections.abc import Callable, Mapping
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,7 @@ import numpy as np
 
 from runtime_py.bundle import Bundle
 from runtime_py.errors import GenerationError, UsageError
+from runtime_py.forks import refuse_forked
 from runtime_py.generation_spec import Interface
 
 MOST_THREADS = 256
@@ -21,7 +22,10 @@ Tensors = dict[str, np.ndarray]
 
 
 class Program(Protocol):
-    """A loaded program. `run` checks names, shapes and dtypes, and returns arrays that are the caller's own."""
+    """A loaded program. `run` checks names, shapes and dtypes, and returns arrays that are the caller's own.
+
+    Threads may share one: runs of it take turns. A child that was forked after it was loaded is refused.
+    """
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors: ...
 
@@ -51,6 +55,7 @@ class Engine(Protocol):
         Raises:
             MissingDependency: the engine's runtime is not installed.
             BundleError: the file is no program, or its inputs and outputs are not those of `interface`.
+            GenerationError: this process was forked from one that had loaded programs.
         """
         ...
 
@@ -101,8 +106,21 @@ def unprepared_programs(bundle: Bundle, *, threads: int | None = None) -> OpenPr
 
 
 def kept_loaded(open_program: OpenProgram) -> OpenProgram:
-    """Opens each program once and keeps it: for those who generate again and again, and have the memory."""
-    return cache(open_program)
+    """Opens each program once and keeps it: for those who generate again and again, and have the memory.
+
+    Threads that ask for one at the same time get the same.
+    """
+    loaded: dict[str, Program] = {}
+    turn = threading.Lock()
+
+    def open_once(role: str) -> Program:
+        refuse_forked()
+        with turn:
+            if role not in loaded:
+                loaded[role] = open_program(role)
+            return loaded[role]
+
+    return open_once
 
 
 def arrange_inputs(role: str, interface: Interface, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:

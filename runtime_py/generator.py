@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -23,6 +23,7 @@ from runtime_py.bundle import Bundle, open_bundle, read_tokenizer
 from runtime_py.engine import OpenProgram, Program, Tensors, engine_for, unprepared_programs
 from runtime_py.errors import GenerationError, UsageError
 from runtime_py.estimate import Estimate, estimate_request, refuse_little_memory
+from runtime_py.forks import inherited, refuse_forked
 from runtime_py.generation_spec import GenerationSpec
 from runtime_py.loop import Event, Generation, StageTime, collect, encode_prompt, generate, pieces
 from runtime_py.request import Request, check_request, default_seconds
@@ -134,7 +135,8 @@ class Generator:
 
         Raises:
             UsageError: a request out of range.
-            GenerationError: a program failed or returned NaN, memory is short, or this generator was closed.
+            GenerationError: a program failed or returned NaN, memory is short, this generator was closed, or this
+                process was forked from one that had loaded programs.
             MissingDependency: the engine of the bundle's backend is not installed.
         """
         prompt = self.encode(request)
@@ -179,7 +181,7 @@ class Generator:
 
     def close(self) -> None:
         """Let the programs go. A generation under way ends with GenerationError at its next piece of work."""
-        with self._turn:
+        with nullcontext() if inherited() else self._turn:  # a forked child may have inherited it taken
             self._programs, self._conditioned = None, None
             self._loaded.clear()
 
@@ -197,12 +199,14 @@ class Generator:
         return f"<Generator of {self.bundle.folder} ({printable(what)}{', closed' * (self._programs is None)})>"
 
     def _opened(self) -> OpenProgram:
+        refuse_forked()
         if self._programs is None:
             raise GenerationError(f"the generator of {self.bundle.folder} is closed; load the bundle again")
         return self._programs
 
     def _open(self, role: str) -> Program:
         """A program that waits for its turn."""
+        refuse_forked()
         with self._turn:
             program = self._loaded.get(role) or self._opened()(role)
             if self._keep_loaded:
@@ -221,12 +225,14 @@ class Generator:
 
 
 class _InTurn:
-    """A program whose runs take turns with those of all others that share `turn`; `alive` raises when none may run."""
+    """A program whose runs take turns with those of all others that share `turn`, so that threads need no more memory
+    than one; `alive` raises when none may run."""
 
     def __init__(self, program: Program, turn: AbstractContextManager[bool], alive: Callable[[], object]) -> None:
         self._program, self._turn, self._alive = program, turn, alive
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
+        refuse_forked()
         with self._turn:
             self._alive()
             return self._program.run(inputs)

@@ -3,6 +3,7 @@
 It judges nothing, and knows nothing of models. Where a system does not say, a number is 0 or None, a text empty.
 """
 
+import math
 import os
 import platform
 import sys
@@ -95,6 +96,16 @@ def forget_peak_memory() -> None:
     """Let `peak_memory_mb` begin anew with what is held now, where the system can."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def largest_file() -> float:
+    """The most bytes that a file of this process's may have; infinity without such a limit."""
+    try:
+        import resource
+    except ImportError:
+        return math.inf
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return math.inf if limit == resource.RLIM_INFINITY else limit
 
 
 def _meminfo(name: str) -> int | None:

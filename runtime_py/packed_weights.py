@@ -8,6 +8,7 @@ import hashlib
 import os
 import platform
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,17 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime_py.machine import largest_file
+
 MOST_BYTES = 4 << 30
+SPARE_BYTES = 64 << 20  # left free beyond what is to be written, for others who write meanwhile
 CHUNK = 1 << 20
 ABANDONED = 24 * 60 * 60  # seconds after which a partial file belongs to a run that was killed
-
-
-def default_folder() -> Path | None:
-    """Where packed weights are kept; None for a user without a home."""
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-export" / "weights"
-    except RuntimeError:
-        return None
 
 
 def key_of(program: Path, *made_by: str) -> str:
@@ -40,13 +36,14 @@ def key_of(program: Path, *made_by: str) -> str:
 
 
 @contextmanager
-def packed_weights(key: str, folder: Path | None) -> Iterator[Path | None]:
-    """A file for a runtime to open: the weights kept under `key`, or one to write them to within the block.
+def packed_weights(key: str, folder: Path | None, *, most_bytes: int = 0) -> Iterator[Path | None]:
+    """A file for a runtime to open: the weights kept under `key`, or one to write at most `most_bytes` to in the block.
 
-    What was written is kept, under its checksum, when the block ends well. None where nothing can be kept.
+    What was written is kept, under its checksum, when the block ends well. None where nothing can be kept, and where
+    there is not room enough: a runtime that cannot write on may end the process.
     """
     kept = None if folder is None else _find(folder, key)
-    if folder is None or kept is not None or not _writable(folder):
+    if folder is None or kept is not None or not (_writable(folder) and _has_room(folder, most_bytes)):
         yield kept
         return
     partial = folder / f".{key}.partial-{secrets.token_hex(4)}"
@@ -80,6 +77,16 @@ def _writable(folder: Path) -> bool:
     except OSError:
         return False
     return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _has_room(folder: Path, size: int) -> bool:
+    """For another `size` bytes, though all who write now should need as many."""
+    try:
+        writers = 1 + sum(1 for _ in folder.glob(".*.partial-*"))
+        free = shutil.disk_usage(folder).free
+        return size + SPARE_BYTES <= largest_file() and size * writers + SPARE_BYTES <= free
+    except OSError:
+        return False
 
 
 def checksum_of(path: Path) -> str:

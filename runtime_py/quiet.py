@@ -13,13 +13,20 @@ from pathlib import Path
 STREAMS = (1, 2)
 _one_at_a_time = threading.RLock()
 
+if hasattr(os, "register_at_fork"):  # no child begins in the silence of another thread, nor with its lock taken
+    os.register_at_fork(
+        before=_one_at_a_time.acquire,
+        after_in_parent=_one_at_a_time.release,
+        after_in_child=_one_at_a_time.release,
+    )
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Standard output and standard error of the whole process go nowhere while the block runs.
 
-    For library calls that are known to chatter, and no longer than they last: other threads are silenced too.
-    A process without one of the streams is left without it.
+    For library calls that are known to chatter, and no longer than they last: other threads are silenced too, and so
+    are programs they start meanwhile. A fork waits for the end. Where one of the streams is missing, it stays so.
     """
     with _one_at_a_time, ExitStack() as stack:
         nowhere = stack.enter_context(Path(os.devnull).open("wb")).fileno()

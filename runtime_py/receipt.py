@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from runtime_py import strict_json
+from runtime_py.caches import cache_folder
 
 RECEIPT_VERSION = 1
 MAX_BYTES = 1 << 20
@@ -26,14 +27,6 @@ UNSURE_NS = 2 * 10**9
 
 Identity = tuple[int, int, int, int, int]
 """Device, inode, bytes, and the times of the last change of content and of anything, in nanoseconds."""
-
-
-def default_folder() -> Path | None:
-    """Where receipts are kept; None for a user without a home."""
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-export" / "receipts"
-    except RuntimeError:
-        return None
 
 
 def identity(status: os.stat_result) -> Identity:
@@ -75,7 +68,7 @@ def write_receipt(bundle: Path, manifest_sha256: str, files: Mapping[str, Identi
 
 
 def _path(bundle: Path) -> Path | None:
-    folder = default_folder()
+    folder = cache_folder("receipts")
     key = hashlib.sha256(os.fsencode(bundle.resolve())).hexdigest()[:32]
     return None if folder is None else folder / f"{key}.json"
 

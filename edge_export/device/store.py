@@ -17,17 +17,17 @@ from edge_export.errors import OutputError, UsageError
 from edge_export.staging import staged_folder
 from runtime_py import strict_json
 from runtime_py.bundle import sha256_of
+from runtime_py.caches import cache_folder
 
 Found = TypeVar("Found")
 
 
 def store(*below: str) -> Path:
     """XDG_CACHE_HOME/edge-export/device, or a path below; UsageError when this user has no home."""
-    try:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:
-        raise UsageError("there is no home folder to keep the runner in; set XDG_CACHE_HOME") from None
-    return Path(cache, "edge-export", "device", *below).absolute()
+    folder = cache_folder("device")
+    if folder is None:
+        raise UsageError("there is no home folder to keep the runner in; set XDG_CACHE_HOME")
+    return folder.joinpath(*below)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ int64_t nanoseconds(const timespec& time) { return static_cast<int64_t>(time.tv_
 fs::path receipts_folder() {
   for (const auto& [variable, below] : {std::pair{"XDG_CACHE_HOME", ""}, std::pair{"HOME", ".cache"}}) {
     const char* value = std::getenv(variable);
-    if (value != nullptr && *value != '\0') return fs::path(value) / below / "edge-export" / "receipts";
+    if (value != nullptr && fs::path(value).is_absolute()) return fs::path(value) / below / "edge-export" / "receipts";
   }
   return {};
 }

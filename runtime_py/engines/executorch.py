@@ -1,5 +1,6 @@
 """Runs `.pte` programs through ExecuTorch's Python bindings. torch only carries arrays in and out."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from runtime_py.engine import Tensors, arrange_inputs, check_tensor
 from runtime_py.errors import BundleError, GenerationError, MissingDependency, first_line
+from runtime_py.forks import keep_in_children, refuse_forked, use_runtime
 from runtime_py.generation_spec import Interface, TensorSpec
 from runtime_py.quiet import quiet
 
@@ -19,6 +21,7 @@ IDENTIFIER = b"ET12"
 DTYPES = {3: "int32", 4: "int64", 5: "float16", 6: "float32"}
 
 _loaded: "WeakSet[ExecutorchProgram]" = WeakSet()
+_turn = threading.Lock()  # one for all programs, as is the pool of threads
 
 
 class ExecutorchProgram:
@@ -27,16 +30,19 @@ class ExecutorchProgram:
     def __init__(self, method: Any, role: str, interface: Interface) -> None:
         self._method, self._role, self._interface = method, role, interface
         _loaded.add(self)
+        keep_in_children(self)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
+        refuse_forked()
         import torch
 
         arranged = [torch.from_numpy(array) for array in arrange_inputs(self._role, self._interface, inputs)]
         try:
-            made = self._method.execute(arranged)
+            with _turn:
+                made = self._method.execute(arranged)
+                outputs = {tensor.name: made[tensor.position].numpy().copy() for tensor in self._interface.outputs}
         except RuntimeError as error:
             raise GenerationError(f"the {self._role} failed in ExecuTorch: {first_line(error)}") from error
-        outputs = {tensor.name: made[tensor.position].numpy().copy() for tensor in self._interface.outputs}
         for tensor in self._interface.outputs:
             check_tensor(self._role, tensor.name, outputs[tensor.name], tensor.shape, tensor.dtype)
         return outputs
@@ -57,17 +63,19 @@ def load(
     path: Path, role: str, interface: Interface, *, threads: int | None = None, float16: bool = False
 ) -> ExecutorchProgram:
     """Open a `.pte`; see `runtime_py.engine.Engine`. What computes in float16 says so itself."""
-    try:
-        with quiet():
-            from executorch.runtime import Runtime, Verification
-    except ImportError as error:
-        raise MissingDependency(
-            "playing this bundle needs ExecuTorch: pip install 'edge-export[executorch]'"
-        ) from error
-    if threads is not None:
-        with quiet():  # it says how it counts this machine's cores
-            _set_threads(threads)
+    prepare()
     _check_identifier(path)
+    use_runtime()
+    with _turn:
+        if threads is not None:
+            with quiet():  # it says how it counts this machine's cores
+                _set_threads(threads)
+        return _load(path, role, interface)
+
+
+def _load(path: Path, role: str, interface: Interface) -> ExecutorchProgram:
+    from executorch.runtime import Runtime, Verification
+
     try:
         with quiet():
             program = Runtime.get().load_program(path, verification=Verification.InternalConsistency)

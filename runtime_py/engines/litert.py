@@ -8,6 +8,7 @@ import ctypes
 import math
 import os
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from runtime_py.caches import cache_folder
 from runtime_py.engine import Tensors, arrange_inputs
 from runtime_py.errors import BundleError, GenerationError, MissingDependency, first_line
+from runtime_py.forks import keep_in_children, refuse_forked, use_runtime
 from runtime_py.generation_spec import Interface, TensorSpec
 from runtime_py.machine import usable_cores
-from runtime_py.packed_weights import default_folder, key_of, packed_weights
+from runtime_py.packed_weights import key_of, packed_weights
 from runtime_py.quiet import quiet
 
 if TYPE_CHECKING:
@@ -34,12 +37,18 @@ REBUILD = "copy or build the bundle again"
 # XNNPACK's flags, from the delegate's header: int8 signed and unsigned, linears of any weights, and float16 by force.
 FORCED_FLOAT16 = 1 | 2 | 4 | 8
 
+# Weights packed are at most so much larger than the file: float16 unpacked to float32. Short rows, filled up to
+# XNNPACK's width, grow more, but have few bytes: the room left free on the disk is ample for them.
+MOST_GROWTH = 2
+
 
 class LiteRtProgram:
-    """A program with its memory planned: `run` may be called again and again."""
+    """A program with its memory planned: `run` may be called again and again. Its runs share it, and so take turns."""
 
     def __init__(self, model: "CompiledModel", signature: str, role: str, interface: Interface) -> None:
         self._role, self._interface, self._model, self._signature = role, interface, model, signature
+        self._turn = threading.Lock()
+        keep_in_children(self)
         inputs, outputs = ([tensor.name for tensor in side] for side in (interface.inputs, interface.outputs))
         self._inputs = {name: model.create_input_buffer_by_name(signature, name) for name in inputs}
         self._outputs = {name: model.create_output_buffer_by_name(signature, name) for name in outputs}
@@ -52,15 +61,18 @@ class LiteRtProgram:
         """The program's outputs for `inputs`, both by name.
 
         Raises:
-            GenerationError: the inputs are not the program's, or the runtime fails.
+            GenerationError: the inputs are not the program's, the runtime fails, or this process was forked since.
         """
+        refuse_forked()
         interface = self._interface
         in_order = sorted(interface.inputs, key=lambda tensor: tensor.position)
+        arranged = arrange_inputs(self._role, interface, inputs)
         try:
-            for tensor, array in zip(in_order, arrange_inputs(self._role, interface, inputs)):
-                self._inputs[tensor.name].write(array)
-            self._model.run_by_name(self._signature, self._inputs, self._outputs)
-            return {tensor.name: self._read(tensor) for tensor in interface.outputs}
+            with self._turn:
+                for tensor, array in zip(in_order, arranged, strict=True):
+                    self._inputs[tensor.name].write(array)
+                self._model.run_by_name(self._signature, self._inputs, self._outputs)
+                return {tensor.name: self._read(tensor) for tensor in interface.outputs}
         except (RuntimeError, ValueError) as error:
             raise GenerationError(f"{self._role}: LiteRT failed: {first_line(error)}") from error
 
@@ -89,8 +101,10 @@ def load(
     Raises:
         MissingDependency: ai-edge-litert is not installed.
         BundleError: the file is no LiteRT model, or its inputs and outputs are not those of `interface`.
+        GenerationError: this process was forked from one that had loaded programs.
     """
     prepare()
+    use_runtime()
     reader = _reader(path)
     inputs, outputs = interface_of(reader)
     _compare(path, "inputs", interface.inputs, inputs)
@@ -115,15 +129,29 @@ def _reader(path: Path) -> "Interpreter":
 
 def _compile(path: Path, threads: int, float16: bool) -> "CompiledModel":
     """XNNPACK applied. In float16, whose packed weights LiteRT 2.3 cannot keep, they are made each time."""
-    folder = None if float16 else default_folder()
+    folder = None if float16 else cache_folder("weights")
     flags = FORCED_FLOAT16 if float16 else None
-    for kept_in in (folder, None):  # without, in case that the disk is full
+    key, most_bytes = key_of(path, f"ai-edge-litert {version('ai-edge-litert')}"), MOST_GROWTH * path.stat().st_size
+    for kept_in in (folder, None):  # without, where they could not be written to their end
         try:
-            with packed_weights(key_of(path, f"ai-edge-litert {version('ai-edge-litert')}"), kept_in) as weights:
-                return _compiled(path, threads, flags, weights)
+            with packed_weights(key, kept_in, most_bytes=most_bytes) as weights:
+                model = _compiled(path, threads, flags, weights)
+                if weights is None or _is_finished(weights):
+                    return model
+                del model
+                raise RuntimeError(f"{weights} ends early")
         except (RuntimeError, ValueError) as error:
             failure = error
     raise BundleError(f"{path} is no LiteRT model ({first_line(failure)}); {REBUILD}") from failure
+
+
+def _is_finished(weights: Path) -> bool:
+    """Whether XNNPACK has put its version at the beginning, which it writes last; or there was nothing to pack."""
+    try:
+        with weights.open("rb") as file:
+            return any(file.read(8))
+    except FileNotFoundError:
+        return True
 
 
 def _compiled(path: Path, threads: int, flags: int | None, weights: Path | None) -> "CompiledModel":

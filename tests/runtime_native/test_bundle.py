@@ -255,8 +255,9 @@ def test_a_user_without_a_home_has_no_receipts(bundle, hashed, monkeypatch):
     assert [hashed(bundle), hashed(bundle)] == [WHOLE, WHOLE]
 
 
-def test_without_a_cache_folder_the_homes_is_taken(bundle, hashed, monkeypatch, tmp_path):
-    monkeypatch.delenv("XDG_CACHE_HOME")
+@pytest.mark.parametrize("cache_home", ["", "relative"])
+def test_without_a_cache_folder_the_homes_is_taken(bundle, hashed, monkeypatch, tmp_path, cache_home):
+    monkeypatch.setenv("XDG_CACHE_HOME", cache_home)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert [hashed(bundle), hashed(bundle)] == [WHOLE, 0]
     assert receipt_of(tmp_path / ".cache", bundle).is_file()

@@ -1,7 +1,9 @@
 """The machine: one meaning of its CPU's features, and how much memory there is, by what the system's files say."""
 
+import math
 import os
 import platform
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from runtime_py import machine
 from runtime_py.machine import (
     cpu_name,
     features_of_all,
+    largest_file,
     memory_available,
     peak_memory_mb,
     this_machine,
@@ -199,3 +202,11 @@ print(peak_memory_mb() - before)
 def test_where_the_system_keeps_no_peak_the_processs_own_is_taken(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "STATUS", tmp_path / "nothing")
     assert peak_memory_mb() > 10
+
+
+def test_the_largest_file_is_as_the_system_limits_it(monkeypatch):
+    for limit, largest in ((4096, 4096), (resource.RLIM_INFINITY, math.inf)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, resource.RLIM_INFINITY))
+        assert largest_file() == largest
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert largest_file() == math.inf

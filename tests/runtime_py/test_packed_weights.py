@@ -5,11 +5,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from runtime_py import packed_weights as kept
-from runtime_py.packed_weights import default_folder, key_of, packed_weights
+from runtime_py.packed_weights import key_of, packed_weights
 
 KEY, OTHER = "a1" * 16, "b2" * 16
 WEIGHTS = bytes(range(256)) * 40
@@ -208,6 +209,33 @@ def test_without_a_folder_all_goes_on():
         assert path is None
 
 
+@pytest.mark.parametrize(("free", "others", "room"), [(0, 0, True), (-1, 0, False), (0, 1, False), (5000, 1, True)])
+def test_a_disk_without_room_for_all_who_write_is_done_without(folder, monkeypatch, free, others, room):
+    """5000 bytes are to be written, and `free` is beyond those and what is left to others."""
+    folder.mkdir()
+    for number in range(others):
+        (folder / f".{OTHER}.partial-{number:08x}").touch()
+    usage = SimpleNamespace(free=kept.SPARE_BYTES + 5000 + free)
+    monkeypatch.setattr(kept.shutil, "disk_usage", lambda _: usage)
+    with packed_weights(KEY, folder, most_bytes=5000) as path:
+        assert (path is not None) == room
+
+
+@pytest.mark.parametrize(("beyond", "room"), [(0, True), (-1, False)])
+def test_a_limit_on_the_size_of_files_is_kept_to(folder, monkeypatch, beyond, room):
+    monkeypatch.setattr(kept, "largest_file", lambda: kept.SPARE_BYTES + 5000 + beyond)
+    with packed_weights(KEY, folder, most_bytes=5000) as path:
+        assert (path is not None) == room
+
+
+def test_weights_that_are_kept_serve_on_a_full_disk(folder, monkeypatch):
+    path = pack(folder)
+    monkeypatch.setattr(kept.shutil, "disk_usage", failing(errno.EIO))
+    assert found(folder) == path
+    with packed_weights(OTHER, folder) as none:
+        assert none is None
+
+
 def test_a_file_in_the_folders_place_is_left_alone_and_all_goes_on(tmp_path):
     (tmp_path / "file").write_text("mine")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -306,26 +334,3 @@ def test_what_a_killed_run_left_goes_after_a_day_and_not_before(folder):
         os.utime(path, (time.time() - age,) * 2)
     made = pack(folder, OTHER)
     assert names(folder) == sorted([running.name, made.name])
-
-
-# Where
-
-
-def test_the_default_folder_follows_the_environment(monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert default_folder() == Path("/somewhere/edge-export/weights")
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert default_folder() == Path("/home/someone/.cache/edge-export/weights")
-
-
-def test_a_user_without_a_home_keeps_nothing(monkeypatch):
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    assert default_folder() is None
-
-
-def test_the_tests_keep_theirs_among_their_own_files(own_caches):
-    folder = default_folder()
-    assert folder is not None
-    assert folder.is_relative_to(own_caches)

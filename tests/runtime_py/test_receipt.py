@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from runtime_py import bundle as bundles
 from runtime_py import receipt
 from runtime_py.bundle import open_bundle, sha256_of
+from runtime_py.caches import cache_folder
 from runtime_py.errors import BundleError
-from runtime_py.receipt import default_folder, identity, read_receipt, write_receipt
+from runtime_py.receipt import identity, read_receipt, write_receipt
 from tests.runtime_py.test_manifest import MANIFEST
 
 FILES = [spec.file for spec in MANIFEST.files]
@@ -56,7 +57,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
 
 def receipts() -> list[Path]:
-    folder = default_folder()
+    folder = cache_folder("receipts")
     assert folder is not None
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
@@ -335,7 +336,7 @@ def test_a_user_without_a_home_has_no_receipts(folder, hashed, monkeypatch):
 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", homeless)
-    assert default_folder() is None
+    assert cache_folder("receipts") is None
     assert hashed(folder) == hashed(folder) == ALL
 
 

@@ -22,6 +22,7 @@ from runtime_py.engines.litert import load
 from runtime_py.errors import BundleError, GenerationError, MissingDependency
 from runtime_py.generation_spec import Interface
 from runtime_py.packed_weights import checksum_of
+from tests.runtime_py.test_sharing import play_together
 
 pytestmark = pytest.mark.build
 
@@ -91,6 +92,11 @@ def test_outputs_are_the_callers_own(mix, inputs):
     first = program.run(inputs)["sum"]
     program.run({name: array * 0 for name, array in inputs.items()})
     assert first.tolist() == [[8, 16, 34]]
+
+
+def test_a_program_that_threads_share_gives_what_it_gives_alone(linear):
+    (path, role, interface), *_ = linear
+    play_together(load(path, role, interface), interface, times=300)
 
 
 def test_one_thread_or_many_give_the_same(mix, inputs):
@@ -227,20 +233,38 @@ def test_packed_weights_of_another_kind_under_a_true_checksum_do_not_stop_a_run(
     plays(linear)
 
 
-def test_a_disk_too_full_for_packed_weights_does_not_stop_a_run(linear, weights, monkeypatch):
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_disk_too_full_for_packed_weights_does_not_stop_a_run(linear, weights, monkeypatch, noticed):
     given, compiled = [], engine._compiled  # noqa: SLF001
 
     def full(path, threads, flags, kept_in):
         given.append(kept_in)
         if kept_in is not None:
-            kept_in.write_bytes(b"half of them")
-            raise RuntimeError("no space left")
+            kept_in.write_bytes(bytes(8) + b"half of them")
+            if noticed:
+                raise RuntimeError("no space left")
+            return None
         return compiled(path, threads, flags, kept_in)
 
     monkeypatch.setattr(engine, "_compiled", full)
     plays(linear)
     assert [kept_in is None for kept_in in given] == [False, True]
     assert list(weights.iterdir()) == []
+
+
+def test_a_limit_on_the_size_of_files_does_not_stop_a_run(linear, weights):
+    """XNNPACK would end the process where it cannot write on."""
+    script = (
+        "import pickle, resource, sys; from runtime_py.engines.litert import load\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))\n"
+        "program, x = pickle.load(sys.stdin.buffer)\n"
+        "sys.stdout.buffer.write(load(*program).run({'x': x})['y'].tobytes())"
+    )
+    given = pickle.dumps(linear[:2])
+    done = subprocess.run([sys.executable, "-c", script], input=given, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    program, x, *_ = linear
+    assert done.stdout == load(*program).run({"x": x})["y"].tobytes()
 
 
 def test_a_place_that_cannot_be_written_does_not_stop_a_run(linear, weights):
