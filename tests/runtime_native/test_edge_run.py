@@ -199,7 +199,7 @@ PLAY = ("--prompt", "rain", "--seconds", 0.1, "--steps", 1, "--threads", 1)
 
 @pytest.fixture
 def shell(edge_run: Runner, bundle: Path, tmp_path: Path) -> Callable[[str], tuple[int, str]]:
-    """Runs a line of bash in `tmp_path`, where $PLAY plays the bundle; its exit code and what it wrote to its streams."""
+    """Runs a line of bash in `tmp_path`, where $PLAY plays the bundle; its exit code and what it wrote."""
     words = shlex.join(map(str, (BUILD / "edge-run", "--bundle", bundle, *PLAY)))
 
     def shell(line: str) -> tuple[int, str]:
@@ -289,3 +289,18 @@ def test_outputs_that_would_spoil_something_are_refused_in_pythons_words(
     assert python.main(list(words)) == code
     assert capsys.readouterr().err == f"runtime_py: error: {line}\n"
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("words", [(), ("--normalize",), ("--no-fade", "--float"), ("--normalize", "--no-tags")])
+@pytest.mark.parametrize(
+    ("prompt", "seconds"), [('a "b" \\ früh\x01\n', 0.1), ("rain", 1.0), ("雨", 0.30000000000000004)]
+)
+def test_a_finished_and_tagged_wav_is_pythons(edge_run, bundle, tmp_path, words, prompt, seconds):
+    done = edge_run("--bundle", bundle, "--prompt", prompt, "--seconds", repr(seconds), "--steps", 1, "--threads", 1,
+                    "--out", tmp_path / "native.wav", *words)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with load(bundle, threads=1) as generator:
+        clip = generator.generate(prompt, seconds=seconds, steps=1)
+    flags = {"float32": "--float" in words, "normalize": "--normalize" in words}
+    clip.save(tmp_path / "python.wav", fade="--no-fade" not in words, tags="--no-tags" not in words, **flags)
+    assert (tmp_path / "native.wav").read_bytes() == (tmp_path / "python.wav").read_bytes()
