@@ -35,8 +35,9 @@ def format_of(path: str | os.PathLike[str], *, float32: bool = False, formats: t
     path = Path(path)
     if path == STDOUT or is_stream(path):
         return WAV
-    found = path.suffix[1:].lower()
-    if found not in formats:
+    endings = [each.suffix[1:].lower() for each in (path, Path(os.path.realpath(path)))]  # a link's own, or its file's
+    found = next((ending for ending in endings if ending in formats), None)
+    if found is None:
         raise UsageError(f"{path} names no kind of sound file: end it in {_listed(formats)}")
     if found != WAV and float32:
         raise UsageError(f"{path} cannot hold 32-bit floats (--float): end it in .wav, or leave them out")

@@ -18,8 +18,8 @@ from edge_export.commands.options import (
     SecondsOption,
     SeedOption,
     StepsOption,
-    check_format,
     check_outputs,
+    check_runner_takes,
 )
 from edge_export.console import agreed, show_json, show_line, show_note, show_progress, show_tables
 from edge_export.errors import MissingDependency
@@ -118,14 +118,12 @@ def run(
     """Play a bundle on a device: bring it there, run it, bring sound and record back."""
     from edge_export.device.run import DeviceRequest, run_on_device
     from edge_export.device.show import run_record
-    from runtime_py.engine import check_threads
     from runtime_py.finishing import Finishing
     from runtime_py.request import read_seed
     from runtime_py.text import from_shell
 
     check_outputs(out, record, bundle=bundle, as_json=as_json)
-    check_threads(threads)
-    check_format(out)
+    check_runner_takes(out, threads)
     number, note = (None, None) if seed is None else read_seed(seed)
     request = DeviceRequest(
         bundle=bundle,

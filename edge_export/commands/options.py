@@ -38,12 +38,14 @@ def check_outputs(*paths: Path | None, bundle: Path | None = None, as_json: bool
         raise UsageError(f"--json and {printed[0]} would both go to standard output; name a file, or leave --json out")
 
 
-def check_format(path: Path | None) -> None:
-    """Refuse what is no WAV, where a device writes it."""
+def check_runner_takes(path: Path | None, threads: int | None) -> None:
+    """Refuse what a device's runner would: a file that is no WAV, and threads out of range."""
+    from runtime_py.engine import check_threads
     from runtime_py.sound import WAV, format_of
 
     if path is not None:
         format_of(path, formats=(WAV,))
+    check_threads(threads)
 
 
 def check_plot(path: Path | None) -> None:

@@ -119,11 +119,21 @@ Request request_of(const CLI::App& app, const Options& options, const Generation
   return request;
 }
 
-// Only WAVs are written; into a pipe or a device whatever its name.
-void check_format(const std::string& out) {
-  std::string ending = std::filesystem::path(out).extension().string();
+bool ends_in_wav(const std::filesystem::path& path) {
+  std::string ending = path.extension().string();
   std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char letter) { return std::tolower(letter); });
-  if (ending != ".wav" && !is_stream(out)) throw UsageError(out + " names no kind of sound file: end it in .wav");
+  return ending == ".wav";
+}
+
+// Only WAVs are written: by the name, or by that of what a link leads to; into a pipe or a device whatever its name.
+void check_format(const std::string& out) {
+  std::error_code failed;
+  std::filesystem::path led = out;
+  for (int links = 0; links < 40 && std::filesystem::is_symlink(led, failed); ++links) {
+    led = led.parent_path() / std::filesystem::read_symlink(led, failed);
+  }
+  if (ends_in_wav(out) || ends_in_wav(led) || is_stream(out)) return;
+  throw UsageError(out + " names no kind of sound file: end it in .wav");
 }
 
 // An Arm CPU that lacks what the target needs is refused; one of another kind is not held to Arm's names.

@@ -61,8 +61,8 @@ def test_a_drawn_seed_is_said_and_gives_its_sound_again(edge_export, tmp_path):
     words = ("run", BUNDLE, "--prompt", "a qzx rain", *SHORT)
     drawn = edge_export(*words, "--seed", "random", "--out", tmp_path / "a.wav")
     seed = read_tags(tmp_path / "a.wav").request.seed
-    assert f"seed {seed} was drawn" in drawn.error
-    assert "words that the model has to spell out: 'qzx'" in drawn.error
+    assert f"seed {seed} was drawn" in drawn.err
+    assert "words that the model has to spell out: 'qzx'" in drawn.err
     edge_export(*words, "--seed", seed, "--out", tmp_path / "b.wav")
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
 

@@ -95,5 +95,6 @@ def test_the_limit_is_shown_so_that_typing_it_works():
     for each in (SPEC, spec):
         shown = shown_limit(each.seconds_limit)
         assert float(shown) <= each.seconds_limit < float(shown) + 0.001
-    asked = np.nextafter(SPEC.seconds_limit, 9)
-    assert f"seconds is {float(asked)!r}, this model makes at most" in refused(seconds=float(asked))
+    asked = float(np.nextafter(SPEC.seconds_limit, 9))
+    said = refused(seconds=asked)
+    assert SPEC.seconds_limit < float(said.removeprefix("seconds is ").partition(",")[0])
