@@ -14,20 +14,21 @@ from typing import NoReturn
 import numpy as np
 
 from runtime_py import __version__
-from runtime_py.audio import WavReport, write_wav
+from runtime_py.audio import WavReport
 from runtime_py.command_line import ENDINGS, begin, ended
 from runtime_py.engine import Tensors, bundle_programs, check_threads
 from runtime_py.errors import DeviceError, OutputError, UsageError
 from runtime_py.estimate import refuse_little_memory
 from runtime_py.files import check_outputs, refuse_inside, replace_file
-from runtime_py.generator import Generator, load
+from runtime_py.generator import Clip, Generator, load
 from runtime_py.golden import read_golden, tensors_of
-from runtime_py.loop import Event, collect, pieces
+from runtime_py.loop import Event, pieces
 from runtime_py.machine import this_machine
 from runtime_py.manifest import TargetSpec
 from runtime_py.record import Recorder, dump_record, record_of
 from runtime_py.replay import replay, replayed
-from runtime_py.request import Request
+from runtime_py.request import Request, read_seed
+from runtime_py.sound import format_of
 from runtime_py.streams import summary
 from runtime_py.text import from_shell
 
@@ -67,11 +68,14 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     add("--bundle", metavar="DIR", type=Path, required=True, help="a folder made by `edge-export build`")
     add("--prompt", metavar="TEXT", help="what to play")
     add("--seconds", metavar="S", type=float, help="length of the clip; 7, or the model's whole clip if shorter")
-    add("--seed", metavar="N", type=int, help="the same seed gives the same sound; 0")
+    add("--seed", metavar="N|random", help="the same seed gives the same sound; 0. random: draw one")
     add("--steps", metavar="N", type=int, help="sampling steps; by default the bundle's")
     add("--threads", metavar="N", type=int, help="CPU threads; all of them by default")
     add("--out", metavar="FILE", type=Path, help="the WAV to write, over an old one; - for stdout")
     add("--float", action="store_true", help="write 32-bit float samples instead of 16-bit")
+    add("--normalize", action="store_true", help="bring the peak to -1 dBFS")
+    add("--no-fade", dest="fade", action="store_false", help="do not let the last 5 ms of a cut clip fall to silence")
+    add("--no-tags", dest="tags", action="store_false", help="write the sound alone, without how it was made")
     add("--record", metavar="FILE", type=Path, help="also write what `edge-export compare` reads")
     add("--dump", metavar="DIR", type=Path, help="also write every tensor as .npy")
     add("--golden", action="store_true", help="replay the golden vectors: every stage gets the reference's inputs")
@@ -94,6 +98,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("nothing to write: give --out x.wav, --record run.json or --dump DIR")
     check_threads(options.threads)
     check_outputs(options.out, options.record, bundle=options.bundle)
+    if options.out is not None:
+        format_of(options.out, float32=options.float)
     if options.dump is not None:
         refuse_inside(options.dump, options.bundle)
 
@@ -103,7 +109,7 @@ def play(options: argparse.Namespace) -> None:
     generator = load(
         options.bundle, threads=options.threads, keep_loaded=False, check=options.check, force=options.force
     )
-    manifest, sample_rate = generator.bundle.manifest, generator.spec.audio.sample_rate
+    manifest = generator.bundle.manifest
     require_cpu(manifest.target)
     request = manifest.golden.request if options.golden else _request(options, generator)
     recorder = Recorder()
@@ -111,10 +117,8 @@ def play(options: argparse.Namespace) -> None:
         tensors = _replayed(generator, request, recorder, options)
     else:
         tensors = _generated(generator, request, recorder)
-    made = collect(recorder.events)
-    wav = None
-    if options.out is not None:
-        wav = write_wav(options.out, made.audio, sample_rate, float32=options.float)
+    clip = generator.clip(request, iter(recorder.events))
+    wav = _save(options, clip)
     if options.dump is not None:
         dump(options.dump, tensors)
     if options.record is not None:
@@ -129,20 +133,29 @@ def play(options: argparse.Namespace) -> None:
             label=from_shell(options.label),
             threads=options.threads,
             wav=wav,
-            float32=options.float,
         )
         replace_file(options.record, dump_record(record).encode())
     if wav is not None:
         _note_clipped(wav)
-    length, wrote = made.audio.shape[1] / sample_rate, f"; wrote {options.out}" if wav else ""
-    opened = f"opened in {generator.open_seconds:.2f} s"
+    opened, wrote = f"opened in {generator.open_seconds:.2f} s", f"; wrote {options.out}" if wav else ""
+    first = f"first audio after {clip.generation.first_audio:.2f} s"
     with summary(options.out, options.record):
-        print(f"Played {length:.3f} s, {opened}, first audio after {made.first_audio:.2f} s{wrote}")
+        print(f"Played {clip.seconds:.3f} s, {opened}, {first}{wrote}")
+
+
+def _save(options: argparse.Namespace, clip: Clip) -> WavReport | None:
+    if options.out is None:
+        return None
+    finishing = {"normalize": options.normalize, "fade": options.fade}
+    return clip.save(options.out, float32=options.float, tags=options.tags, **finishing)
 
 
 def _request(options: argparse.Namespace, generator: Generator) -> Request:
-    prompt = from_shell(options.prompt)
-    return generator.request(prompt, seconds=options.seconds, seed=options.seed or 0, steps=options.steps)
+    seed, note = read_seed(options.seed or "0")
+    request = generator.request(from_shell(options.prompt), seconds=options.seconds, seed=seed, steps=options.steps)
+    if note is not None:
+        _note(note)
+    return request
 
 
 def require_cpu(target: TargetSpec) -> None:
@@ -202,8 +215,11 @@ def dump(folder: Path, tensors: Tensors) -> None:
 
 def _note_clipped(wav: WavReport) -> None:
     if wav.clipped:
-        note = f"{wav.clipped} samples beyond full scale were clipped (peak {wav.peak:.2f}); --float keeps them"
-        print(f"{NAME}: note: {note}", file=sys.stderr)
+        _note(f"{wav.clipped} samples beyond full scale were clipped (peak {wav.peak:.2f}); --float keeps them")
+
+
+def _note(text: str) -> None:
+    print(f"{NAME}: note: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

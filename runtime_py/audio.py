@@ -14,6 +14,7 @@ import numpy as np
 
 from runtime_py.errors import GenerationError, UsageError
 from runtime_py.files import replace_file
+from runtime_py.finishing import UNTOUCHED, Finishing
 
 PCM, IEEE_FLOAT = 1, 3
 FULL_SCALE = 32767
@@ -26,7 +27,8 @@ class WavReport:
     """What was written: samples of each channel, the largest magnitude (1 is full scale), and what was cut off.
 
     `sha256` and `bytes` are the file's, which cannot be read again where it went into a pipe. `clipped` counts, over
-    all channels, the samples beyond full scale: none in a float file, which keeps them.
+    all channels, the samples beyond full scale: none in a float file, which keeps them. format: "wav", "flac", "ogg"
+    or "mp3". finishing: what was done to the samples before. tags: the file tells how to make it again.
     """
 
     path: Path
@@ -36,6 +38,10 @@ class WavReport:
     samples: int
     peak: float
     clipped: int
+    float32: bool
+    finishing: Finishing = UNTOUCHED
+    tags: bool = False
+    format: str = "wav"
 
 
 def samples_in(seconds: float, sample_rate: int) -> int:
@@ -43,12 +49,12 @@ def samples_in(seconds: float, sample_rate: int) -> int:
     return round(seconds * sample_rate)
 
 
-def wav_bytes(audio: np.ndarray, sample_rate: int, *, float32: bool = False) -> bytes:
-    """A WAV file of float [channels, samples] at `sample_rate` Hz: 16-bit PCM, or 32-bit IEEE float.
+def check_audio(audio: np.ndarray, sample_rate: int) -> None:
+    """Refuse what is no sound.
 
     Raises:
-        UsageError: the audio has another shape, its samples stand where its channels belong, it is no floats, or the
-            sample rate makes no sense.
+        UsageError: the audio has another shape than [channels, samples], its samples stand where its channels belong,
+            it is no floats, or the sample rate makes no sense.
         GenerationError: the audio holds NaN or infinity.
     """
     if audio.ndim != 2 or not 1 <= audio.shape[0] <= MOST_CHANNELS:
@@ -60,20 +66,37 @@ def wav_bytes(audio: np.ndarray, sample_rate: int, *, float32: bool = False) -> 
         raise UsageError(f"the sample rate is {sample_rate!r}, expected 1 to {MOST_HZ} Hz")
     if not np.isfinite(audio).all():
         raise GenerationError("the audio holds NaN or infinity; nothing was written: run `edge-export verify`")
+
+
+def levels(audio: np.ndarray) -> np.ndarray:
+    """16-bit samples, int16, of floats of any shape."""
+    return np.clip(np.rint(audio.astype(np.float64) * FULL_SCALE), -FULL_SCALE - 1, FULL_SCALE).astype("<i2")
+
+
+def wav_bytes(audio: np.ndarray, sample_rate: int, *, float32: bool = False, after: bytes = b"") -> bytes:
+    """A WAV file of float [channels, samples] at `sample_rate` Hz: 16-bit PCM, or 32-bit IEEE float.
+
+    after: RIFF chunks to follow the samples.
+
+    Raises:
+        UsageError, GenerationError: as `check_audio` does.
+    """
+    check_audio(audio, sample_rate)
     channels, samples = audio.shape
     interleaved = audio.T
     if float32:
         body, kind, width = interleaved.astype("<f4").tobytes(), IEEE_FLOAT, 4
         fact = b"fact" + struct.pack("<II", 4, samples)  # required of formats other than PCM
     else:
-        levels = np.rint(interleaved.astype(np.float64) * FULL_SCALE)
-        body, kind, width = np.clip(levels, -FULL_SCALE - 1, FULL_SCALE).astype("<i2").tobytes(), PCM, 2
+        body, kind, width = levels(interleaved).tobytes(), PCM, 2
         fact = b""
     block = channels * width
     form = struct.pack("<HHIIHH", kind, channels, sample_rate, sample_rate * block, block, 8 * width)
     if float32:
         form += struct.pack("<H", 0)  # size of the extension: none
-    chunks = b"fmt " + struct.pack("<I", len(form)) + form + fact + b"data" + struct.pack("<I", len(body)) + body
+    chunks = (
+        b"fmt " + struct.pack("<I", len(form)) + form + fact + b"data" + struct.pack("<I", len(body)) + body + after
+    )
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
 
 
@@ -85,9 +108,13 @@ def write_wav(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int,
         GenerationError: the audio holds NaN or infinity.
         OutputError: the file cannot be written.
     """
-    path = Path(path)
     data = wav_bytes(audio, sample_rate, float32=float32)
-    replace_file(path, data)
+    replace_file(Path(path), data)
+    return report_of(Path(path), data, audio, float32=float32)
+
+
+def report_of(path: Path, data: bytes, audio: np.ndarray, *, float32: bool) -> WavReport:
+    """What to say of `audio` written as `data`."""
     magnitude = np.abs(audio)
     return WavReport(
         path=path,
@@ -97,6 +124,7 @@ def write_wav(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int,
         samples=audio.shape[1],
         peak=float(magnitude.max(initial=0.0)),
         clipped=0 if float32 else int((magnitude > 1).sum()),
+        float32=float32,
     )
 
 

@@ -18,15 +18,19 @@ from typing import Self
 
 import numpy as np
 
-from runtime_py.audio import WavReport, write_wav
-from runtime_py.bundle import Bundle, open_bundle, read_tokenizer
+from runtime_py.audio import WavReport
+from runtime_py.bundle import Bundle, open_bundle, read_tokenizer, sha256_of
 from runtime_py.engine import OpenProgram, Program, Tensors, engine_for, unprepared_programs
 from runtime_py.errors import GenerationError, UsageError
 from runtime_py.estimate import Estimate, estimate_request, refuse_little_memory
+from runtime_py.finishing import Finishing
 from runtime_py.forks import inherited, refuse_forked
 from runtime_py.generation_spec import GenerationSpec
 from runtime_py.loop import Event, Generation, StageTime, collect, encode_prompt, generate, pieces
+from runtime_py.manifest import MANIFEST_FILE
 from runtime_py.request import Request, check_request, default_seconds
+from runtime_py.sound import save_sound
+from runtime_py.tags import Tags
 from runtime_py.text import printable
 from runtime_py.tokenizer import Prompt
 
@@ -36,11 +40,16 @@ Progress = Callable[[Event, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A sound and how it came about: audio float32 [channels, samples], full scale -1..1, at `sample_rate` Hz."""
+    """A sound and how it came about: audio float32 [channels, samples], full scale -1..1, at `sample_rate` Hz.
+
+    cut: it ends before the model's whole clip does. bundle: the sha256 of the manifest of the bundle it is from.
+    """
 
     audio: np.ndarray = field(repr=False)
     sample_rate: int
     request: Request
+    cut: bool
+    bundle: str = field(repr=False)
     generation: Generation = field(repr=False)
 
     @property
@@ -52,13 +61,32 @@ class Clip:
         """Seconds of each stage: loading its program, and each run of it."""
         return self.generation.times
 
-    def save(self, path: str | os.PathLike[str], *, float32: bool = False) -> WavReport:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        float32: bool = False,
+        normalize: bool = False,
+        fade: bool = True,
+        tags: bool = True,
+    ) -> WavReport:
         """Write a WAV of 16-bit samples, or of 32-bit floats; an existing file is replaced at once and whole.
 
+        A name that ends in .flac, .ogg or .mp3 gives such a file, where soundfile is installed. normalize: bring the
+        peak to -1 dBFS. fade: let the last 5 ms of a cut clip fall to silence. tags: also write the prompt, and how to
+        make the sound again. `audio` stays as it is.
+
         Raises:
+            UsageError: the name ends in something else, or `float32` is asked of one that holds no floats.
+            GenerationError: the audio holds NaN or infinity.
+            MissingDependency: soundfile is needed and not installed.
             OutputError: the file cannot be written.
         """
-        return write_wav(path, self.audio, self.sample_rate, float32=float32)
+        finishing = Finishing(normalize=normalize, fade=fade)
+        made = Tags(bundle=self.bundle, request=self.request, finishing=finishing) if tags else None
+        return save_sound(
+            path, self.audio, self.sample_rate, cut=self.cut, finishing=finishing, tags=made, float32=float32
+        )
 
 
 class Generator:
@@ -176,8 +204,14 @@ class Generator:
     def clip(self, request: Request, events: Iterator[Event]) -> Clip:
         """Run `events` of `request` to their end, and keep what comes of them."""
         made = collect(events)
-        sample_rate = self.spec.audio.sample_rate
-        return Clip(audio=made.audio, sample_rate=sample_rate, request=request.resolved(self.spec), generation=made)
+        return Clip(
+            audio=made.audio,
+            sample_rate=self.spec.audio.sample_rate,
+            request=request.resolved(self.spec),
+            cut=made.audio.shape[1] < self.spec.latent.samples,
+            bundle=sha256_of(self.bundle.folder / MANIFEST_FILE),
+            generation=made,
+        )
 
     def close(self) -> None:
         """Let the programs go. A generation under way ends with GenerationError at its next piece of work."""

@@ -28,7 +28,7 @@ class TorchRandom:
 
     def __init__(self, seed: int) -> None:
         if not isinstance(seed, int | np.integer) or not 0 <= seed <= MAX_SEED:
-            raise UsageError(f"seed is {seed}, expected 0 to {MAX_SEED}")
+            raise UsageError(f"seed is {seed}, expected 0 to {MAX_SEED}{_same_sound(seed)}")
         self._bits = np.random.MT19937()
         # RandomState seeds with init_genrand; MT19937(seed) hashes the seed first
         self._bits.state = np.random.RandomState(int(seed)).get_state(legacy=False)  # type: ignore[assignment]
@@ -78,6 +78,13 @@ class TorchRandom:
         """In [0, 1): the low 53 bits of two draws, the first of them high, over 2**53."""
         high, low = (int(word) for word in self._bits.random_raw(2))
         return ((high << 32 | low) & (2**53 - 1)) * 2.0**-53
+
+
+def _same_sound(seed: object) -> str:
+    """The seed that torch makes of one beyond 32 bits: the low ones of a number of 64 bits, signed or not."""
+    if not isinstance(seed, int | np.integer) or not -(2**63) <= seed < 2**64:
+        return ""
+    return f"; torch.manual_seed takes it as {int(seed) % 2**32}, which gives the same sound"
 
 
 def _box_muller(uniform: np.ndarray) -> np.ndarray:

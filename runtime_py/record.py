@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from runtime_py.audio import WavReport, samples_in
 from runtime_py.bundle import Bundle, sha256_of
 from runtime_py.engine import OpenProgram, Program, Tensors
 from runtime_py.errors import RecordError, UsageError
+from runtime_py.finishing import Finishing
 from runtime_py.generation_spec import DTYPES, MAX_ELEMENTS, ROLES, Layout
 from runtime_py.golden import layout
 from runtime_py.loop import Event
@@ -30,7 +31,7 @@ from runtime_py.request import Request
 from runtime_py.sampler import MAX_STEPS
 from runtime_py.schema import SchemaError, read_as, require
 
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 MAX_RECORD_BYTES = 1 << 30
 MAX_DIMENSIONS = 8
 INPUTS = ("own", "golden")
@@ -70,7 +71,7 @@ class StageRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Wav:
-    """The file that was written."""
+    """The file that was written. finishing: what was done to "audio" before. tags: it tells how to make it again."""
 
     sha256: str
     bytes: int
@@ -80,6 +81,9 @@ class Wav:
     peak: float
     clipped: int
     float32: bool
+    finishing: Finishing
+    tags: bool
+    format: Literal["wav", "flac", "ogg", "mp3"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +265,6 @@ def record_of(
     label: str = "",
     threads: int | None = None,
     wav: WavReport | None = None,
-    float32: bool = False,
 ) -> Record:
     """The record of a run that this process made; `threads` of None are as many as it may use."""
     manifest = bundle.manifest
@@ -278,7 +281,7 @@ def record_of(
         stages=tuple(map(_stage, recorder.events, recorder.peaks_mb)),
     )
     sample_rate = manifest.generation.audio.sample_rate
-    return Record(run=run, tensors=tensors, wav=None if wav is None else _wav(wav, sample_rate, float32))
+    return Record(run=run, tensors=tensors, wav=None if wav is None else _wav(wav, sample_rate))
 
 
 def _stage(event: Event, peak_mb: float) -> StageRecord:
@@ -315,7 +318,7 @@ def bundle_identity(bundle: Bundle) -> BundleIdentity:
     )
 
 
-def _wav(report: WavReport, sample_rate: int, float32: bool) -> Wav:
+def _wav(report: WavReport, sample_rate: int) -> Wav:
     return Wav(
         sha256=report.sha256,
         bytes=report.bytes,
@@ -324,7 +327,10 @@ def _wav(report: WavReport, sample_rate: int, float32: bool) -> Wav:
         samples=report.samples,
         peak=report.peak,
         clipped=report.clipped,
-        float32=float32,
+        float32=report.float32,
+        finishing=report.finishing,
+        tags=report.tags,
+        format=cast(Any, report.format),
     )
 
 

@@ -1,6 +1,7 @@
 """What to generate, and what a model can be asked for. It does not know how anything is computed."""
 
 import math
+import secrets
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,10 +9,11 @@ import numpy as np
 from runtime_py.audio import samples_in
 from runtime_py.errors import UsageError
 from runtime_py.generation_spec import GenerationSpec
-from runtime_py.random import TorchRandom
+from runtime_py.random import MAX_SEED, TorchRandom
 
 MAX_PROMPT_CHARACTERS = 100_000
 DEFAULT_SECONDS = 7.0
+RANDOM = "random"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,27 @@ def default_seconds(spec: GenerationSpec) -> float:
     return min(DEFAULT_SECONDS, spec.seconds_limit)
 
 
+def shown_limit(seconds: float) -> str:
+    """The most seconds in milliseconds, rounded down: a number that is accepted."""
+    whole = math.floor(seconds * 1000)
+    return f"{(whole - (whole / 1000 > seconds)) / 1000:.3f}"
+
+
+def read_seed(word: str) -> tuple[int, str | None]:
+    """A seed as a command line has it: a number, or `random`, which draws one; and then a note that says which.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if word == RANDOM:
+        seed = secrets.randbelow(MAX_SEED + 1)
+        return seed, f"seed {seed} was drawn: --seed {seed} gives this sound again"
+    try:
+        return int(word), None
+    except ValueError:
+        raise UsageError(f"seed is {word!r:.60}, expected a whole number, or {RANDOM}") from None
+
+
 def check_request(request: Request, spec: GenerationSpec) -> None:
     """Refuse what the model cannot do, before anything is loaded.
 
@@ -48,11 +71,13 @@ def check_request(request: Request, spec: GenerationSpec) -> None:
             f"the prompt has {len(request.prompt)} characters; the model reads {spec.conditioning.tokens} tokens: "
             f"shorten it below {MAX_PROMPT_CHARACTERS} characters"
         )
-    limit = spec.seconds_limit
+    limit, shown = spec.seconds_limit, shown_limit(spec.seconds_limit)
     if not math.isfinite(request.seconds) or request.seconds <= 0:
-        raise UsageError(f"seconds is {request.seconds:g}, expected a number above 0 and up to {limit:.3f}")
+        raise UsageError(f"seconds is {request.seconds:g}, expected a number above 0 and up to {shown}")
     if request.seconds > limit:
-        raise UsageError(f"seconds is {request.seconds:g}, this model makes at most {limit:.3f}; ask for less")
+        brief = f"{request.seconds:g}"
+        asked = brief if float(brief) > limit else repr(float(request.seconds))
+        raise UsageError(f"seconds is {asked}, this model makes at most {shown}; ask for less")
     if samples_in(request.seconds, spec.audio.sample_rate) < 1:
         raise UsageError(f"seconds is {request.seconds:g}, less than one sample; ask for more")
     spec.sampler.schedule(request.steps)

@@ -31,6 +31,7 @@ TYPES = (NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED)
 UNKNOWN_PENALTY = 10.0
 USER_DEFINED_BONUS = 0.1
 SPACE = "\u2581"
+LEAST_SPELLED = 3  # characters: shorter words may well be letters
 REPLACEMENT = "\ufffd".encode()
 FLOAT32 = struct.Struct("<f")
 
@@ -49,7 +50,8 @@ class Prompt:
     """A prompt as the conditioner takes it: ids int32 [length] and mask float32 [length].
 
     tokens: how many of them are the prompt's, `</s>` among them; dropped: tokens that did not fit;
-    unknown: how many of `tokens` are `<unk>`, what the model has no piece for.
+    unknown: how many of `tokens` are `<unk>`, what the model has no piece for. spelled_out: the words of three
+    characters or more that the model reads letter by letter, each once.
     """
 
     ids: np.ndarray
@@ -57,6 +59,7 @@ class Prompt:
     tokens: int
     dropped: int
     unknown: int
+    spelled_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +126,17 @@ class Tokenizer:
             tokens=len(kept),
             dropped=len(pieces) - (len(kept) - 1),
             unknown=kept.count(self.unk_id),
+            spelled_out=self._spelled_out(kept[:-1]),
         )
+
+    def _spelled_out(self, ids: list[int]) -> tuple[str, ...]:
+        words: list[list[str]] = [[]]
+        for piece in (self.pieces[index] for index in ids):
+            if piece.startswith(SPACE):
+                words.append([])
+            words[-1].append(piece.removeprefix(SPACE))
+        spelled = ("".join(word) for word in words if all(len(piece) <= 1 for piece in word))
+        return tuple(dict.fromkeys(word for word in spelled if len(word) >= LEAST_SPELLED))
 
     def normalize(self, text: str) -> str:
         """Characters replaced by the charsmap, runs of spaces folded, spaces written as U+2581."""

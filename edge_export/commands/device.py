@@ -3,7 +3,7 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,14 +12,22 @@ from edge_export.commands.options import (
     FloatOption,
     ForceOption,
     JsonOption,
+    NoFadeOption,
+    NormalizeOption,
+    NoTagsOption,
     SecondsOption,
+    SeedOption,
     StepsOption,
     check_outputs,
+    check_runner_takes,
 )
 from edge_export.console import agreed, show_json, show_line, show_note, show_progress, show_tables
 from edge_export.errors import MissingDependency
 from runtime_py.files import is_stream
 from runtime_py.streams import summary
+
+if TYPE_CHECKING:
+    from edge_export.device.run import DeviceRun
 
 device_app = typer.Typer(
     name="device",
@@ -89,7 +97,7 @@ def run(
     on: Annotated[str, typer.Option(metavar="WHERE", help="host, qemu[:cpu] or adb[:serial]; see `device list`.")],
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What to play.")] = None,
     seconds: SecondsOption = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="The same seed gives the same sound; 0.")] = None,
+    seed: SeedOption = None,
     steps: StepsOption = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads over there.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The WAV to write here; - for stdout.")] = None,
@@ -101,28 +109,35 @@ def run(
         typer.Option("--golden", help="Replay the golden vectors: every stage gets the reference's inputs."),
     ] = False,
     float32: FloatOption = False,
+    normalize: NormalizeOption = False,
+    no_fade: NoFadeOption = False,
+    no_tags: NoTagsOption = False,
     force: ForceOption = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the run's folder on the device.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Play a bundle on a device: bring it there, run it, bring sound and record back."""
     from edge_export.device.run import DeviceRequest, run_on_device
-    from edge_export.device.show import run_record, stage_table
-    from runtime_py.engine import check_threads
+    from edge_export.device.show import run_record
+    from runtime_py.finishing import Finishing
+    from runtime_py.request import read_seed
     from runtime_py.text import from_shell
 
     check_outputs(out, record, bundle=bundle, as_json=as_json)
-    check_threads(threads)
+    check_runner_takes(out, threads)
+    number, note = (None, None) if seed is None else read_seed(seed)
     request = DeviceRequest(
         bundle=bundle,
         where=on,
         prompt=None if prompt is None else from_shell(prompt),
         seconds=seconds,
-        seed=seed,
+        seed=number,
         steps=steps,
         threads=threads,
         golden=golden,
         float32=float32,
+        finishing=Finishing(normalize=normalize, fade=not no_fade),
+        tags=not no_tags,
         force=force,
         out=out,
         record=record,
@@ -130,11 +145,17 @@ def run(
     )
     with show_progress() as progress:
         done = run_on_device(request, progress)
-    for note in done.notes:
-        show_note(note)
+    for each in (*filter(None, [note]), *done.notes):
+        show_note(each)
     if as_json:
         show_json(run_record(done))
         return
+    _show_run(done, out, record, bundle)
+
+
+def _show_run(done: "DeviceRun", out: Path | None, record: Path | None, bundle: Path) -> None:
+    from edge_export.device.show import stage_table
+
     travelled = f"runner {done.runner_bytes / 1e6:.1f} MB, bundle {done.bundle_bytes / 1e6:.1f} MB"
     kept = record is not None and not is_stream(record)
     compared = f"edge-export compare {record} {bundle}" if kept else "add --record run.json, then compare it"

@@ -30,6 +30,7 @@ def fact_table(manifest: "Manifest") -> "Table":
     """What the manifest says of the whole bundle."""
     from edge_export.report import table
     from runtime_py.machine import MEGA
+    from runtime_py.request import shown_limit
 
     made = table("bundle", "fact", "value")
     model, spec, golden = manifest.model, manifest.generation, manifest.golden.request
@@ -46,7 +47,7 @@ def fact_table(manifest: "Manifest") -> "Table":
         ("backend", manifest.backend),
         ("recipe", f"{manifest.recipe.name}; least SNR: {thresholds}"),
         ("audio", f"{spec.audio.sample_rate} Hz, {spec.audio.channels} channels"),
-        ("longest clip", f"{spec.seconds_limit:.3f} s"),
+        ("longest clip", f"{shown_limit(spec.seconds_limit)} s"),
         ("latent", f"{' x '.join(map(str, spec.latent.shape))}, hop {spec.latent.hop} samples"),
         ("decoded", f"{spec.window} latents at a time, {spec.latent.margin} of margin where it is cut"),
         ("sampler", f"{spec.sampler.kind}, {spec.sampler.steps} steps"),

@@ -1,6 +1,6 @@
 """`edge-export run`: a prompt becomes a WAV, or several."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,11 @@ from edge_export.commands.options import (
     FloatOption,
     ForceOption,
     JsonOption,
+    NoFadeOption,
+    NormalizeOption,
+    NoTagsOption,
     SecondsOption,
+    SeedOption,
     StepsOption,
     ThreadsOption,
     check_checkpoint,
@@ -23,6 +27,7 @@ from edge_export.commands.options import (
 from edge_export.console import show_json, show_line, show_note, show_progress, show_tables
 from edge_export.errors import UsageError
 from edge_export.progress import Progress
+from edge_export.prompts import PromptLine, read_prompts
 from runtime_py.files import is_stream
 from runtime_py.streams import summary
 
@@ -37,9 +42,17 @@ if TYPE_CHECKING:
     from runtime_py.tokenizer import Prompt
 
 MOST_CLIPS = 1000
+MOST_WORDS = 5  # that a note names
 
 CountOption = Annotated[
     int, typer.Option(metavar="N", help="Clips to make, each of the next seed: x-1.wav, x-2.wav, ...")
+]
+PromptsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help='Play all prompts of a file, one a line: {"prompt": "rain", "seconds": 5, "seed": 1}; - for stdin.',
+    ),
 ]
 KeepLoadedOption = Annotated[
     bool, typer.Option("--keep-loaded", help="Keep programs loaded from clip to clip: faster, more memory.")
@@ -57,17 +70,21 @@ RecordOption = Annotated[
 
 def run(
     bundle: BundleArgument,
-    prompt: Annotated[str, typer.Option(metavar="TEXT", help="What to play.")],
     out: Annotated[
         Path,
         typer.Option(metavar="FILE", help="The WAV to write, over an old one; - for stdout."),
     ],
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What to play.")] = None,
+    prompts: PromptsOption = None,
     seconds: SecondsOption = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same sound.")] = 0,
+    seed: SeedOption = None,
     count: CountOption = 1,
     keep_loaded: KeepLoadedOption = False,
     steps: StepsOption = None,
     float32: FloatOption = False,
+    normalize: NormalizeOption = False,
+    no_fade: NoFadeOption = False,
+    no_tags: NoTagsOption = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw waveform and spectrogram.")] = None,
     engine: EngineOption = None,
     checkpoint: Annotated[
@@ -80,41 +97,71 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Play a prompt through a bundle and write a WAV, or several."""
-    from runtime_py.engine import check_threads
-    from runtime_py.text import from_shell
+    from runtime_py.request import read_seed
 
-    outs, pictures = _numbered(out, count), [] if plot is None else _numbered(plot, count)
+    lines = _lines(prompt, prompts, count)
+    first_seed, drawn = read_seed(seed or "0")
+    outs, pictures = _numbered(out, lines, prompts), [] if plot is None else _numbered(plot, lines, prompts)
     check_outputs(*outs, *pictures, record, bundle=bundle, as_json=as_json)
-    check_threads(threads)
+    _check(out, float32, threads, record, len(lines), plot)
     check_checkpoint(checkpoint, "--engine", engine)
-    if record is not None and count > 1:
-        raise UsageError("--record is of one clip; leave --count out")
-    check_plot(plot)
+    defaults = PromptLine(prompt=prompt or "", seconds=seconds, seed=first_seed, steps=steps)
     generator = _open(bundle, engine, checkpoint, threads, keep_loaded, check, force)
-    requests = _requests(generator, from_shell(prompt), seconds, seed, steps, count)
-    encoded = generator.encode(requests[0])
-    for note in _prompt_notes(encoded):
+    requests = _requests(generator, lines, defaults, count, prompts)
+    encoded = {request.prompt: generator.encode(request) for request in requests[: 1 if count > 1 else None]}
+    for note in _notes(drawn, encoded.values()):
         show_note(note)
     clips, records = [], []
     with show_progress() as progress:
         for path, request in zip(outs, requests):
-            clip, recorder = _play(generator, request, f"{path.name}: " if count > 1 else "", record, progress)
-            wav = clip.save(path, float32=float32)
+            read = encoded[request.prompt]
+            clip, recorder = _play(generator, request, f"{path.name}: " if len(outs) > 1 else "", record, progress)
+            wav = clip.save(path, float32=float32, normalize=normalize, fade=not no_fade, tags=not no_tags)
             if record is not None:
-                _write_record(record, generator, encoded, clip, recorder, wav, float32, engine, threads)
+                _write_record(record, generator, read, clip, recorder, wav, engine, threads)
             clips.append(clip)
-            records.append(run_record(generator, encoded, clip, wav, engine))
-            for note in _wav_notes(wav):
-                show_note(note)
+            records.append(run_record(generator, read, clip, wav, engine))
+            _note_clipped(wav)
+    _draw(pictures, clips)
+    if as_json:
+        show_json(records[0] if outs == [out] else records)
+        return
+    with summary(*outs, record):
+        _show(records, clips)
+
+
+def _lines(prompt: str | None, prompts: Path | None, count: int) -> list[PromptLine]:
+    """What each clip asks for, but for its seed where --count says how many."""
+    from runtime_py.text import from_shell
+
+    if (prompt is None) == (prompts is None):
+        both = "exclude each other" if prompt is not None else "are missing: give one of them"
+        raise UsageError(f"--prompt and --prompts {both}")
+    if not 1 <= count <= MOST_CLIPS:
+        raise UsageError(f"count is {count}, expected 1 to {MOST_CLIPS}")
+    if prompts is None:
+        return [PromptLine(prompt=from_shell(prompt or ""))] * count
+    if count > 1:
+        raise UsageError("--prompts and --count exclude each other: write a line for each clip")
+    return read_prompts(prompts)
+
+
+def _check(out: Path, float32: bool, threads: int | None, record: Path | None, clips: int, plot: Path | None) -> None:
+    from runtime_py.engine import check_threads
+    from runtime_py.sound import format_of
+
+    format_of(out, float32=float32)
+    check_threads(threads)
+    if record is not None and clips > 1:
+        raise UsageError("--record is of one clip; leave --count and --prompts out")
+    check_plot(plot)
+
+
+def _draw(pictures: list[Path], clips: "list[Clip]") -> None:
     for clip, path in zip(clips, pictures):
         from edge_export.plots import plot_audio
 
         plot_audio(path, clip.audio, clip.sample_rate, clip.request.prompt)
-    if as_json:
-        show_json(records if count > 1 else records[0])
-        return
-    with summary(*outs, record):
-        _show(records, clips)
 
 
 def _open(
@@ -144,12 +191,34 @@ def _open(
 
 
 def _requests(
-    generator: "Generator", prompt: str, seconds: float | None, seed: int, steps: int | None, count: int
+    generator: "Generator", lines: list[PromptLine], defaults: PromptLine, count: int, source: Path | None
 ) -> "list[Request]":
-    """One for each clip, of one seed after another, all checked."""
-    seeds = (seed, seed + count - 1) if count > 1 else (seed,)
-    first, *_ = [generator.request(prompt, seconds=seconds, seed=each, steps=steps) for each in seeds]
-    return [replace(first, seed=seed + clip) for clip in range(count)]
+    """One for each line, all checked; of several clips of one prompt each has the next seed."""
+    from runtime_py.random import MAX_SEED
+
+    if source is None:
+        first = _request(generator, lines[0], defaults)
+        last = first.seed + count - 1
+        if last > MAX_SEED:
+            raise UsageError(
+                f"--seed {first.seed} with --count {count} goes beyond the last seed, {MAX_SEED}; begin at "
+                f"{MAX_SEED + 1 - count} at most"
+            )
+        return [replace(first, seed=first.seed + clip) for clip in range(count)]
+    requests = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            requests.append(_request(generator, line, defaults))
+        except UsageError as error:
+            raise UsageError(f"{source}, line {number}: {error}") from error
+    return requests
+
+
+def _request(generator: "Generator", line: PromptLine, defaults: PromptLine) -> "Request":
+    seconds, seed, steps = (
+        getattr(defaults if getattr(line, name) is None else line, name) for name in ("seconds", "seed", "steps")
+    )
+    return generator.request(line.prompt, seconds=seconds, seed=seed, steps=steps)
 
 
 def _play(
@@ -167,13 +236,21 @@ def _play(
     return generator.clip(request, _watched(events, progress, pieces)), recorder
 
 
-def _numbered(path: Path, count: int) -> list[Path]:
-    """`path` itself, or of several x-1.wav, x-2.wav, ...; UsageError for a count out of range."""
-    if not 1 <= count <= MOST_CLIPS:
-        raise UsageError(f"count is {count}, expected 1 to {MOST_CLIPS}")
-    if count > 1 and is_stream(path):
-        raise UsageError(f"{path} takes one clip; name a file, or leave --count out")
-    return [path] if count == 1 else [path.with_stem(f"{path.stem}-{clip}") for clip in range(1, count + 1)]
+def _numbered(path: Path, lines: list[PromptLine], prompts: Path | None) -> list[Path]:
+    """`path` itself, or of several, and of all prompts of a file, x-1.wav, x-2.wav, ..."""
+    if len(lines) == 1 and prompts is None:
+        return [path]
+    if is_stream(path):
+        option = "--count" if prompts is None else "--prompts"
+        raise UsageError(f"{path} takes one clip; name a file, or leave {option} out")
+    return [path.with_stem(f"{path.stem}-{clip}") for clip in range(1, len(lines) + 1)]
+
+
+def _notes(drawn: str | None, prompts: "Iterable[Prompt]") -> Iterator[str]:
+    if drawn is not None:
+        yield drawn
+    for prompt in prompts:
+        yield from _prompt_notes(prompt)
 
 
 def _prompt_notes(prompt: "Prompt") -> Iterator[str]:
@@ -182,6 +259,10 @@ def _prompt_notes(prompt: "Prompt") -> Iterator[str]:
         yield f"the prompt has {read + prompt.dropped} tokens, the model reads {read}: the rest is cut off"
     if prompt.unknown:
         yield f"tokens of the prompt that are unknown to the model: {prompt.unknown}"
+    if prompt.spelled_out:
+        words = ", ".join(map(repr, prompt.spelled_out[:MOST_WORDS]))
+        more = len(prompt.spelled_out) - MOST_WORDS
+        yield f"words that the model has to spell out: {words}{f', and {more} more' if more > 0 else ''}"
 
 
 def _watched(events: "Iterator[Event]", progress: Progress, pieces: list[str]) -> "Iterator[Event]":
@@ -192,9 +273,9 @@ def _watched(events: "Iterator[Event]", progress: Progress, pieces: list[str]) -
         yield event
 
 
-def _wav_notes(wav: "WavReport") -> Iterator[str]:
+def _note_clipped(wav: "WavReport") -> None:
     if wav.clipped:
-        yield f"{wav.clipped} samples beyond full scale were clipped (peak {wav.peak:.2f}); --float keeps them"
+        show_note(f"{wav.clipped} samples beyond full scale were clipped (peak {wav.peak:.2f}); --float keeps them")
 
 
 def _write_record(
@@ -204,7 +285,6 @@ def _write_record(
     clip: "Clip",
     recorder: "Recorder",
     wav: "WavReport",
-    float32: bool,
     engine: str | None,
     threads: int | None,
 ) -> None:
@@ -222,7 +302,6 @@ def _write_record(
         engine=engine or "",
         threads=threads,
         wav=wav,
-        float32=float32,
     )
     replace_file(path, dump_record(record).encode())
 

@@ -5,7 +5,7 @@ It knows neither how a place is reached nor what a runner does.
 
 import hashlib
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from edge_export.device.place import Finished, Payload, Place, check_features
@@ -17,6 +17,7 @@ from edge_export.errors import BundleError, DeviceError, EdgeExportError, Record
 from edge_export.progress import Progress, silent
 from runtime_py.bundle import Bundle, open_bundle, read_tokenizer, sha256_of
 from runtime_py.files import replace_file
+from runtime_py.finishing import Finishing
 from runtime_py.generation_spec import GenerationSpec
 from runtime_py.loop import encode_prompt, pieces
 from runtime_py.manifest import MANIFEST_FILE
@@ -53,6 +54,8 @@ class DeviceRequest:
     threads: int | None = None
     golden: bool = False
     float32: bool = False
+    finishing: Finishing = field(default_factory=Finishing)
+    tags: bool = True
     force: bool = False
     out: Path | None = None
     record: Path | None = None
@@ -212,6 +215,8 @@ def _options(request: DeviceRequest, generation: Request | None) -> list[str]:
     values |= {"threads": request.threads, "out": WAV_FILE if request.out is not None else None}
     options = [f"--{name}={value}" for name, value in values.items() if value is not None]
     flags = {"--golden": request.golden, "--float": request.float32, "--force": request.force}
+    finishing = request.finishing
+    flags |= {"--normalize": finishing.normalize, "--no-fade": not finishing.fade, "--no-tags": not request.tags}
     return options + [flag for flag, given in flags.items() if given]
 
 

@@ -18,12 +18,6 @@ void append(std::string& bytes, uint64_t value, int width) {
   for (int index = 0; index < width; ++index) bytes += static_cast<char>(value >> (8 * index) & 0xFF);
 }
 
-void append_chunk(std::string& bytes, const char* name, const std::string& body) {
-  bytes += name;
-  append(bytes, body.size(), 4);
-  bytes += body;
-}
-
 // Half to even whatever rounding the caller has set.
 double rounded(double value) {
   const double below = std::floor(value), rest = value - below;
@@ -44,11 +38,18 @@ uint64_t bits(float sample) {
 
 }  // namespace
 
+void append_chunk(std::string& bytes, const char* name, const std::string& body) {
+  bytes += name;
+  append(bytes, body.size(), 4);
+  bytes += body;
+  if (body.size() % 2) bytes += '\0';
+}
+
 int64_t samples_in(double seconds, int64_t sample_rate) {
   return static_cast<int64_t>(rounded(seconds * static_cast<double>(sample_rate)));
 }
 
-std::string wav_bytes(const Tensor& audio, int64_t sample_rate, bool float32) {
+std::string wav_bytes(const Tensor& audio, int64_t sample_rate, bool float32, const std::string& after) {
   const auto channels = static_cast<size_t>(audio.shape[0]), samples = static_cast<size_t>(audio.shape[1]);
   const float* values = audio.floats();
   if (!audio.finite()) {
@@ -80,15 +81,24 @@ std::string wav_bytes(const Tensor& audio, int64_t sample_rate, bool float32) {
     append_chunk(chunks, "fact", count);
   }
   append_chunk(chunks, "data", body);
+  chunks += after;
   std::string file = "RIFF";
   append(file, 4 + chunks.size(), 4);
   return file + "WAVE" + chunks;
 }
 
-WavReport write_wav(const std::filesystem::path& path, const Tensor& audio, int64_t sample_rate, bool float32) {
-  const std::string data = wav_bytes(audio, sample_rate, float32);
+WavReport write_wav(const std::filesystem::path& path, const Tensor& audio, int64_t sample_rate, bool float32,
+                    const std::string& after) {
+  const std::string data = wav_bytes(audio, sample_rate, float32, after);
   replace_file(path, data);
-  WavReport report{sha256(data), data.size(), sample_rate, audio.shape[0], audio.shape[1], 0, 0, float32};
+  WavReport report;
+  report.sha256 = sha256(data);
+  report.bytes = data.size();
+  report.sample_rate = sample_rate;
+  report.channels = audio.shape[0];
+  report.samples = audio.shape[1];
+  report.float32 = float32;
+  report.tags = !after.empty();
   const float* values = audio.floats();
   for (int64_t index = 0; index < audio.shape[0] * audio.shape[1]; ++index) {
     const double magnitude = std::fabs(values[index]);

@@ -158,6 +158,11 @@ void refuse_inside(const std::filesystem::path& path, const std::filesystem::pat
 
 bool is_stdout(const std::filesystem::path& path) { return !path.empty() && lead_of(path).descriptor == STDOUT_FILENO; }
 
+bool is_stream(const std::filesystem::path& path) {
+  std::error_code failed;
+  return lead_of(path).descriptor >= 0 || (std::filesystem::exists(path, failed) && !std::filesystem::is_regular_file(path, failed));
+}
+
 void check_outputs(const std::vector<std::filesystem::path>& paths, const std::filesystem::path& bundle) {
   std::error_code failed;
   std::vector<std::string> seen;

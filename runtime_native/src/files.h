@@ -27,6 +27,9 @@ void refuse_inside(const std::filesystem::path& path, const std::filesystem::pat
 // Whether this output is standard output, by any of its names, of which "-" is one.
 bool is_stdout(const std::filesystem::path& path);
 
+// Whether this output is a pipe or a device, which is written to.
+bool is_stream(const std::filesystem::path& path);
+
 // Put `data` at `path` in one move; OutputError, and nothing left, when that fails. The user's mask narrows `mode`.
 // A link is followed to what it names, which is replaced or made. A pipe or a device is written to, and so is whatever
 // stands behind a descriptor of this process: "-", /dev/stdout, /dev/fd/3. ReaderGone when nobody reads the pipe.

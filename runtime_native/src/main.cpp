@@ -11,6 +11,7 @@
 #include <cstring>
 #include <iostream>
 #include <optional>
+#include <random>
 
 #include "audio.h"
 #include "engine.h"
@@ -21,6 +22,7 @@
 #include "machine.h"
 #include "record.h"
 #include "replay.h"
+#include "tags.h"
 
 namespace edge {
 namespace {
@@ -31,6 +33,7 @@ struct Options {
   int64_t seed = 0, steps = 0;
   int threads = 0;
   bool golden = false, float32 = false, check = false, force = false;
+  bool normalize = false, no_fade = false, no_tags = false, drawn = false;
 };
 
 constexpr int kMostThreads = 256;
@@ -63,16 +66,27 @@ int show(const CLI::App& app, const CLI::Success& success) {
 // Whether an option was given; its value alone cannot tell.
 bool given(const CLI::App& app, const std::string& name) { return app.get_option(name)->count() > 0; }
 
+// `word`, or a number in place of "random".
+std::string drawn_seed(const std::string& word, Options& options) {
+  if (word != "random") return word;
+  options.drawn = true;
+  return std::to_string(std::random_device{}() & 0xFFFFFFFF);
+}
+
 void describe(CLI::App& app, Options& options) {
   app.set_version_flag("--version", std::string("edge-run ") + EDGE_VERSION + " (ExecuTorch " EDGE_ENGINE_VERSION ")");
   app.add_option("--bundle", options.bundle, "A folder made by `edge-export build`")->type_name("DIR")->required();
   app.add_option("--prompt", options.prompt, "What to play")->type_name("TEXT");
   app.add_option("--seconds", options.seconds, "Length of the clip; 7, or the model's whole clip if shorter")->type_name("S");
-  app.add_option("--seed", options.seed, "The same seed gives the same sound; 0")->type_name("N");
+  app.add_option("--seed", options.seed, "The same seed gives the same sound; 0. random: draw one")->type_name("N|random");
+  app.get_option("--seed")->transform([&options](const std::string& word) { return drawn_seed(word, options); }, "", "");
   app.add_option("--steps", options.steps, "Sampling steps; by default the bundle's")->type_name("N");
   app.add_option("--threads", options.threads, "CPU threads; by default as many as help")->type_name("N");
   app.add_option("--out", options.out, "The WAV to write, over an old one; - for stdout")->type_name("FILE");
   app.add_flag("--float", options.float32, "Write 32-bit float samples instead of 16-bit");
+  app.add_flag("--normalize", options.normalize, "Bring the peak to -1 dBFS");
+  app.add_flag("--no-fade", options.no_fade, "Do not let the last 5 ms of a cut clip fall to silence");
+  app.add_flag("--no-tags", options.no_tags, "Write the sound alone, without its prompt and how to make it again");
   app.add_option("--record", options.record, "Also write what `edge-export compare` reads")->type_name("FILE");
   app.add_option("--dump", options.dump, "Also write every tensor as .npy")->type_name("DIR");
   app.add_flag("--golden", options.golden, "Replay the bundle's golden vectors: every stage gets the reference's inputs");
@@ -103,6 +117,23 @@ Request request_of(const CLI::App& app, const Options& options, const Generation
   if (given(app, "--seconds")) request.seconds = options.seconds;
   if (given(app, "--steps")) request.steps = options.steps;
   return request;
+}
+
+bool ends_in_wav(const std::filesystem::path& path) {
+  std::string ending = path.extension().string();
+  std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char letter) { return std::tolower(letter); });
+  return ending == ".wav";
+}
+
+// Only WAVs are written: by the name, or by that of what a link leads to; into a pipe or a device whatever its name.
+void check_format(const std::string& out) {
+  std::error_code failed;
+  std::filesystem::path led = out;
+  for (int links = 0; links < 40 && std::filesystem::is_symlink(led, failed); ++links) {
+    led = led.parent_path() / std::filesystem::read_symlink(led, failed);
+  }
+  if (ends_in_wav(out) || ends_in_wav(led) || is_stream(out)) return;
+  throw UsageError(out + " names no kind of sound file: end it in .wav");
 }
 
 // An Arm CPU that lacks what the target needs is refused; one of another kind is not held to Arm's names.
@@ -143,11 +174,22 @@ Tensors played(const Generator& generator, const OpenProgram& open_program, cons
   return tensors_of(spec, request, generator.encode(request), recorder.events());
 }
 
+WavReport write_sound(const Options& options, const Bundle& bundle, const RunInfo& run, const Tensor& audio) {
+  const GenerationSpec& spec = bundle.manifest.generation;
+  const int64_t sample_rate = spec.audio.sample_rate;
+  const Finishing finishing{options.normalize, !options.no_fade};
+  const bool cut = audio.shape[1] < spec.latent.samples();
+  const Tags tags{bundle.manifest_sha256, run.request.resolved(spec), finishing};
+  WavReport report = write_wav(options.out, finished(audio, sample_rate, finishing, cut), sample_rate, options.float32,
+                               options.no_tags ? "" : info_chunk(tags));
+  report.finishing = finishing;
+  return report;
+}
+
 std::optional<WavReport> write_outputs(const Options& options, const Bundle& bundle, const RunInfo& run,
                                        const Recorder& recorder, const Tensors& tensors) {
   std::optional<WavReport> wav;
-  const int64_t sample_rate = bundle.manifest.generation.audio.sample_rate;
-  if (!options.out.empty()) wav = write_wav(options.out, tensors.at("audio"), sample_rate, options.float32);
+  if (!options.out.empty()) wav = write_sound(options, bundle, run, tensors.at("audio"));
   if (!options.dump.empty()) dump_tensors(options.dump, tensors);
   if (!options.record.empty()) replace_file(options.record, dump_record(bundle, run, recorder, tensors, wav));
   return wav;
@@ -156,6 +198,7 @@ std::optional<WavReport> write_outputs(const Options& options, const Bundle& bun
 void play(const CLI::App& app, const Options& options) {
   check(app, options);
   check_outputs({options.out, options.record}, options.bundle);
+  if (!options.out.empty()) check_format(options.out);
   if (!options.dump.empty()) refuse_inside(options.dump, options.bundle);
   const Generator generator(options.bundle, options.check);
   const Manifest& manifest = generator.bundle().manifest;
@@ -173,6 +216,10 @@ void play(const CLI::App& app, const Options& options) {
   if (!options.force) refuse_little_memory(generator.estimate(whole), memory_available());
   set_threads(options.threads);
   run.threads = thread_count();
+  if (options.drawn) {
+    const auto seed = static_cast<long long>(options.seed);
+    std::fprintf(stderr, "edge-run: note: seed %lld was drawn: --seed %lld gives this sound again\n", seed, seed);
+  }
   Recorder recorder;
   const Tensors tensors = played(generator, programs, run, recorder);
   const auto wav = write_outputs(options, generator.bundle(), run, recorder, tensors);

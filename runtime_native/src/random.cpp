@@ -25,7 +25,9 @@ void box_muller(float* block) {
 }  // namespace
 
 TorchRandom::TorchRandom(int64_t seed) : bits_(static_cast<uint32_t>(seed)) {
-  if (seed < 0 || seed > kMaxSeed) throw UsageError("seed is " + std::to_string(seed) + ", expected 0 to " + std::to_string(kMaxSeed));
+  if (seed >= 0 && seed <= kMaxSeed) return;
+  throw UsageError("seed is " + std::to_string(seed) + ", expected 0 to " + std::to_string(kMaxSeed) +
+                   "; torch.manual_seed takes it as " + std::to_string(seed & kMaxSeed) + ", which gives the same sound");
 }
 
 std::vector<float> TorchRandom::randn(size_t count) {

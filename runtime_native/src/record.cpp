@@ -11,7 +11,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kRecordVersion = 2;
+constexpr int kRecordVersion = 3;
 
 std::string_view view(const std::vector<uint8_t>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -57,7 +57,10 @@ Json wav_json(const std::optional<WavReport>& wav) {
           {"samples", wav->samples},
           {"peak", wav->peak},
           {"clipped", wav->clipped},
-          {"float32", wav->float32}};
+          {"float32", wav->float32},
+          {"finishing", {{"normalize", wav->finishing.normalize}, {"fade", wav->finishing.fade}}},
+          {"tags", wav->tags},
+          {"format", "wav"}};
 }
 
 // NumPy's format 1.0: magic, version, the length of a Python literal padded to 64 bytes, the numbers.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <string_view>
 
 #include "audio.h"
@@ -37,9 +38,12 @@ int64_t characters(const std::string& text) {
   return std::count_if(text.begin(), text.end(), [](char byte) { return (static_cast<unsigned char>(byte) & 0xC0) != 0x80; });
 }
 
-std::string with_milliseconds(double seconds) {
+// `limit` in milliseconds, rounded down: a number that is accepted.
+std::string shown_limit(double limit) {
+  double whole = std::floor(limit * 1000);
+  if (whole / 1000 > limit) --whole;
   char text[64];
-  std::snprintf(text, sizeof text, "%.3f", seconds);
+  std::snprintf(text, sizeof text, "%.3f", whole / 1000);
   return text;
 }
 
@@ -64,9 +68,13 @@ void check_request(const Request& request, const GenerationSpec& spec) {
   const double limit = spec.seconds_limit();
   const std::string is = "seconds is " + brief(request.seconds) + ", ";
   if (!std::isfinite(request.seconds) || request.seconds <= 0) {
-    throw UsageError(is + "expected a number above 0 and up to " + with_milliseconds(limit));
+    throw UsageError(is + "expected a number above 0 and up to " + shown_limit(limit));
   }
-  if (request.seconds > limit) throw UsageError(is + "this model makes at most " + with_milliseconds(limit) + "; ask for less");
+  if (request.seconds > limit) {
+    const bool differs = std::strtod(brief(request.seconds).c_str(), nullptr) > limit;
+    throw UsageError("seconds is " + (differs ? brief(request.seconds) : shortest(request.seconds)) +
+                     ", this model makes at most " + shown_limit(limit) + "; ask for less");
+  }
   if (samples_in(request.seconds, spec.audio.sample_rate) < 1) throw UsageError(is + "less than one sample; ask for more");
   spec.sampler.schedule(request.steps);
   TorchRandom{request.seed};

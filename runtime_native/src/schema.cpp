@@ -1,7 +1,10 @@
 #include "schema.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <limits>
 
 namespace edge {
@@ -54,6 +57,18 @@ std::string joined(const std::vector<std::string>& words) {
 std::string brief(double number) {
   char text[32];
   std::snprintf(text, sizeof text, "%g", number);
+  return text;
+}
+
+std::string shortest(double number) {
+  constexpr int kMostDigits = 17, kLeastExponent = -4, kMostExponent = 15;  // beyond: scientific
+  char text[64];
+  int digits = 0;
+  do std::snprintf(text, sizeof text, "%.*e", digits, number);
+  while (std::strtod(text, nullptr) != number && ++digits < kMostDigits);
+  const int exponent = std::atoi(std::strchr(text, 'e') + 1);
+  if (exponent < kLeastExponent || exponent > kMostExponent) return text;
+  std::snprintf(text, sizeof text, "%.*f", std::max(1, digits - exponent), number);
   return text;
 }
 

@@ -36,6 +36,9 @@ std::string joined(const std::vector<std::string>& words);
 // A number as messages write it: six digits at most, like printf's %g.
 std::string brief(double number);
 
+// A positive number in the fewest digits that give it back, as Python writes it.
+std::string shortest(double number);
+
 template <typename Struct>
 void validate(const Struct&, const std::string&) {}
 

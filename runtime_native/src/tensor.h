@@ -14,6 +14,7 @@ struct Tensor {
   std::vector<uint8_t> bytes;
 
   // Of float32 alone.
+  float* floats() { return reinterpret_cast<float*>(bytes.data()); }
   const float* floats() const { return reinterpret_cast<const float*>(bytes.data()); }
   std::vector<float> to_vector() const { return {floats(), floats() + bytes.size() / sizeof(float)}; }
   bool finite() const;

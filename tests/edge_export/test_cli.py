@@ -385,7 +385,10 @@ def test_several_clips_are_of_one_seed_after_another(edge_export, bundle, tmp_pa
     [
         (("--count", "0"), "count is 0, expected 1 to 1000"),
         (("--count", "1001"), "count is 1001"),
-        (("--count", "2", "--seed", "4294967295"), "seed is 4294967296"),
+        (
+            ("--count", "2", "--seed", "4294967295"),
+            "--seed 4294967295 with --count 2 goes beyond the last seed, 4294967295; begin at 4294967294",
+        ),
     ],
 )
 def test_clips_that_cannot_all_be_made_are_refused_before_the_first(edge_export, bundle, tmp_path, options, message):

@@ -72,10 +72,12 @@ def test_a_bundle_of_the_fixtures_gives_pythons_file_and_the_committed_sound(edg
     """Windows included. Byte for byte on this machine; to the order of sums, or the recipe's threshold, elsewhere."""
     folder, request = FOLDER / recipe / "bundle", TINY_REQUEST
     words = ("--prompt", request.prompt, "--seconds", request.seconds, "--seed", request.seed, "--steps", request.steps)
-    done = edge_run("--bundle", folder, *words, "--threads", 1, "--float", "--out", tmp_path / "native.wav")
+    done = edge_run(
+        "--bundle", folder, *words, "--threads", 1, "--float", "--no-fade", "--out", tmp_path / "native.wav"
+    )
     assert done.returncode == 0, done.stderr
     with load(folder, threads=1) as generator:
-        generator.generate(request).save(tmp_path / "python.wav", float32=True)
+        generator.generate(request).save(tmp_path / "python.wav", float32=True, fade=False)
     assert (tmp_path / "native.wav").read_bytes() == (tmp_path / "python.wav").read_bytes()
     expected, _ = soundfile.read(FOLDER / recipe / WAV)
     made, _ = soundfile.read(tmp_path / "native.wav")
@@ -289,3 +291,18 @@ def test_outputs_that_would_spoil_something_are_refused_in_pythons_words(
     assert python.main(list(words)) == code
     assert capsys.readouterr().err == f"runtime_py: error: {line}\n"
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("words", [(), ("--normalize",), ("--no-fade", "--float"), ("--normalize", "--no-tags")])
+@pytest.mark.parametrize(
+    ("prompt", "seconds"), [('a "b" \\ früh\x01\n', 0.1), ("rain", 1.0), ("雨", 0.30000000000000004)]
+)
+def test_a_finished_and_tagged_wav_is_pythons(edge_run, bundle, tmp_path, words, prompt, seconds):
+    done = edge_run("--bundle", bundle, "--prompt", prompt, "--seconds", repr(seconds), "--steps", 1, "--threads", 1,
+                    "--out", tmp_path / "native.wav", *words)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with load(bundle, threads=1) as generator:
+        clip = generator.generate(prompt, seconds=seconds, steps=1)
+    flags = {"float32": "--float" in words, "normalize": "--normalize" in words}
+    clip.save(tmp_path / "python.wav", fade="--no-fade" not in words, tags="--no-tags" not in words, **flags)
+    assert (tmp_path / "native.wav").read_bytes() == (tmp_path / "python.wav").read_bytes()

@@ -233,7 +233,9 @@ def test_it_shows_what_it_plays(generator):
     assert repr(generator) == f"<Generator of {generator.bundle.folder} (test, executorch, fp32)>"
     generator.close()
     assert repr(generator).endswith("(test, executorch, fp32, closed)>")
-    assert "array" not in repr(Clip(audio=np.zeros((2, 5)), sample_rate=5, request=REQUEST, generation=None))
+    assert "array" not in repr(
+        Clip(audio=np.zeros((2, 5)), sample_rate=5, request=REQUEST, cut=True, bundle="", generation=None)
+    )
 
 
 # Threads

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from runtime_py import record as records
 from runtime_py.bundle import Bundle, open_bundle, sha256_of
 from runtime_py.errors import RecordError
+from runtime_py.finishing import Finishing
 from runtime_py.loop import Event
 from runtime_py.machine import Machine, usable_cores
 from runtime_py.record import (
@@ -35,7 +36,7 @@ from tests.shared import replaced
 
 RECORD = Record(
     run=RunInfo(
-        record_version=2,
+        record_version=3,
         runtime=Runtime(name="edge-run", version="0.1.0", engine="executorch", engine_version="1.5.1"),
         bundle=BundleIdentity(manifest_sha256="0" * 64, model="tiny", backend="executorch", recipe="fp32"),
         label="adb:1",
@@ -59,7 +60,10 @@ RECORD = Record(
         "nothing": np.zeros((0, 4), np.float32),
     },
     wav=Wav(
-        sha256="1" * 64, bytes=52, sample_rate=44100, channels=2, samples=2, peak=0.5, clipped=0, float32=False
+        sha256="1" * 64, bytes=52, sample_rate=44100, channels=2, samples=2, peak=0.5, clipped=0, float32=False,
+        finishing=Finishing(normalize=True),
+        tags=True,
+        format="wav",
     ),
 )  # fmt: skip
 
@@ -99,8 +103,8 @@ def test_nan_is_named_with_its_step():
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("record_version", 1, "record_version is 1, this edge-export reads 2; make the record with a runner of this"),
-        ("record_version", 3, "record_version is 3, this edge-export reads 2; make the record with a runner of this"),
+        ("record_version", 2, "record_version is 2, this edge-export reads 3; make the record with a runner of this"),
+        ("record_version", 4, "record_version is 4, this edge-export reads 3; make the record with a runner of this"),
         ("record_version", True, "record_version is true"),
         ("record_version", ..., "record_version is null"),
         ("tensors", ..., "tensors is missing"),
@@ -256,7 +260,7 @@ def made(bundle) -> Record:
 
 def test_the_record_of_a_run_says_where_and_of_what_it_is(made, bundle):
     run = made.run
-    assert (run.record_version, run.label, run.inputs, run.open_seconds) == (2, "here", "own", 0.5)
+    assert (run.record_version, run.label, run.inputs, run.open_seconds) == (3, "here", "own", 0.5)
     assert run.threads == usable_cores()
     assert run.request == Request(prompt="birds", seconds=0.5, seed=7, steps=2)
     assert run.bundle.manifest_sha256 == sha256_of(bundle.folder / "manifest.json")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtime_py.errors import UsageError
-from runtime_py.request import MAX_PROMPT_CHARACTERS, Request, check_request, default_seconds
+from runtime_py.request import MAX_PROMPT_CHARACTERS, Request, check_request, default_seconds, shown_limit
 from tests.runtime_py.test_manifest import SPEC
 
 REQUEST = Request(prompt="birds", seconds=0.5)
@@ -36,7 +36,8 @@ def test_steps_out_of_range_are_refused(steps):
 
 @pytest.mark.parametrize("seed", [-1, 1 << 32])
 def test_seeds_out_of_range_are_refused(seed):
-    assert refused(seed=seed) == f"seed is {seed}, expected 0 to 4294967295"
+    same = f"torch.manual_seed takes it as {seed % 2**32}, which gives the same sound"
+    assert refused(seed=seed) == f"seed is {seed}, expected 0 to 4294967295; {same}"
 
 
 def test_the_ends_of_what_is_allowed_are_fine():
@@ -87,3 +88,13 @@ def test_numbers_of_numpy_are_numbers():
     check_request(Request(prompt="a", seconds=np.float32(0.25), seed=np.int64(3), steps=np.int32(2)), SPEC)
     kept = Request(prompt="a", seconds=np.float32(0.25), seed=np.int64(3), steps=np.int32(2)).resolved(SPEC)
     assert [type(value) for value in (kept.seconds, kept.seed, kept.steps)] == [float, int, int]
+
+
+def test_the_limit_is_shown_so_that_typing_it_works():
+    spec = dataclasses.replace(SPEC, latent=dataclasses.replace(SPEC.latent, hop=SPEC.latent.hop + 1))
+    for each in (SPEC, spec):
+        shown = shown_limit(each.seconds_limit)
+        assert float(shown) <= each.seconds_limit < float(shown) + 0.001
+    asked = float(np.nextafter(SPEC.seconds_limit, 9))
+    said = refused(seconds=asked)
+    assert SPEC.seconds_limit < float(said.removeprefix("seconds is ").partition(",")[0])

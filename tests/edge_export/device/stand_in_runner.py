@@ -29,7 +29,8 @@ if "out" in options:
     Path(options["out"]).write_bytes(wav)
     sha256 = hashlib.sha256(wav if mode != "other-wav" else b"").hexdigest()
     form = {"sample_rate": 8000, "channels": 2, "samples": 100, "peak": 1.2, "clipped": 3, "float32": False}
-    record["wav"] = {"sha256": sha256, "bytes": len(wav), **form}
+    more = {"finishing": {"normalize": False, "fade": True}, "tags": True, "format": "wav"}
+    record["wav"] = {"sha256": sha256, "bytes": len(wav), **form, **more}
 if mode == "other-version":
     record["record_version"] += 1
 text = json.dumps(record)
