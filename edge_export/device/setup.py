@@ -1,4 +1,5 @@
-"""Brings what places need and this machine lacks: Debian packages, the Arm SDK of the executorch in use, and LiteRT.
+"""Brings what places need and this machine lacks: Debian packages, the Arm SDK of the executorch in use, and LiteRT;
+and builds the runner, so that the first run is as quick as the second.
 
 Whoever plays no LiteRT bundles needs none: where it cannot be brought, that is a note and no error.
 """
@@ -7,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_export.device import arm_python, sdk, tools
+from edge_export.device.build import build_runner
+from edge_export.device.places import PLACES
 from edge_export.errors import EdgeExportError, UsageError
 from edge_export.progress import Progress, silent
 
@@ -15,7 +18,8 @@ DEFAULT_PLACES = ("host", "qemu")
 
 @dataclass(frozen=True, kw_only=True)
 class SetUp:
-    """What a setup found and brought. sdks: place -> folder of its SDK. litert: the folder of LiteRT for Arm, or none.
+    """What a setup found and brought. sdks: place -> folder of its SDK. runners: place -> folder of the runner for it.
+    litert: the folder of LiteRT for Arm, or none.
 
     notes: what could not be brought, and is not needed by all.
     """
@@ -24,6 +28,7 @@ class SetUp:
     installed: tuple[str, ...]
     version: str
     sdks: dict[str, str]
+    runners: dict[str, str]
     litert: str | None
     notes: tuple[str, ...]
 
@@ -35,6 +40,7 @@ def set_up(place: str | None, agree: Callable[[str], bool], progress: Progress =
         UsageError: no such place, or `agree` said no.
         MissingDependency: a tool is missing and cannot be installed from here; the message has the command.
         FetchError: the Arm SDK cannot be fetched.
+        DeviceError: the runner does not compile.
     """
     if place is not None and place not in tools.NEEDED:
         raise UsageError(f"no place called {place!r}; choose from {', '.join(tools.NEEDED)}")
@@ -47,8 +53,15 @@ def set_up(place: str | None, agree: Callable[[str], bool], progress: Progress =
         found = sdk.host_sdk() if name == "host" else sdk.fetch_arm_sdk(progress)
         sdks[name] = str(found.folder)
     litert, notes = _litert(progress) if "qemu" in places else (None, ())
-    installed = tuple(tool.package for tool in missing)
-    return SetUp(places=places, installed=installed, version=version, sdks=sdks, litert=litert, notes=notes)
+    return SetUp(
+        places=places,
+        installed=tuple(tool.package for tool in missing),
+        version=version,
+        sdks=sdks,
+        runners={name: str(build_runner(PLACES[name].preset, progress).folder) for name in places},
+        litert=litert,
+        notes=notes,
+    )
 
 
 def _litert(progress: Progress) -> tuple[str | None, tuple[str, ...]]:

@@ -683,9 +683,9 @@ def test_sensitivity_of_a_bundle_finds_its_checkpoint_and_says_what_is_needed(ed
 
 
 @pytest.mark.build
-def test_the_recipe_that_sensitivity_writes_builds_what_it_promised(edge_export, oracle, tmp_path):
+def test_the_recipe_that_sensitivity_writes_builds_what_it_promised(edge_export, small, tmp_path):
     """The command it prints is run as it stands, in a folder of its own."""
-    file, measured = tmp_path / "mine.json", ("sensitivity", oracle, "--submodule", "dit", "--backend", "executorch")
+    file, measured = tmp_path / "mine.json", ("sensitivity", small, "--submodule", "dit", "--backend", "executorch")
     bare = json.loads(edge_export(*measured, "--json").out)["predicted_snr_db"]["dit"]
     needed = bare + 3
     result = edge_export(*measured, "--need", needed, "--recipe", file, "--json")
@@ -697,7 +697,7 @@ def test_the_recipe_that_sensitivity_writes_builds_what_it_promised(edge_export,
     said = edge_export(*measured, "--need", needed, "--recipe", file).out.splitlines()[-1]
     _, command = said.split("edge-export ")
     arguments = [str(tmp_path / "bundle") if word == "bundle" else word for word in shlex.split(command)]
-    assert arguments[1:3] == ["--checkpoint", str(oracle)]
+    assert arguments[1:3] == ["--checkpoint", str(small)]
     made = edge_export(*arguments, "--json")
     assert made.code == 0, made.err
     (dit,) = (check for check in json.loads(made.out)["checks"] if check["stage"] == "dit")

@@ -13,6 +13,7 @@ from edge_export.compare import compare
 from edge_export.device import arm_python as fetching
 from edge_export.device import debian, process, sdk, setup, wheels
 from edge_export.device.arm_python import ArmPython, arm_python, fetch_arm_python
+from edge_export.device.build import Built
 from edge_export.device.places import PLACES
 from edge_export.device.python_runner import runtime_folder
 from edge_export.device.runners import runner_for
@@ -288,16 +289,18 @@ def test_without_it_a_run_says_how_to_bring_it(cache, edge_export, built, need):
     assert "bring them: edge-export device setup --on qemu" in result.error
 
 
-def test_setup_brings_it_for_the_emulator_alone(monkeypatch, tmp_path):
+def test_setup_brings_it_for_the_emulator_alone_and_builds_each_runner(monkeypatch, tmp_path):
     found = sdk.Sdk(folder=tmp_path, version="1.5.1", digest="0")
     litert = ArmPython(folder=tmp_path / "litert", version="2.3.0", files={})
     monkeypatch.setattr(setup.tools, "missing", lambda _: [])
     monkeypatch.setattr(setup.sdk, "host_sdk", lambda: found)
     monkeypatch.setattr(setup.sdk, "fetch_arm_sdk", lambda _: found)
     monkeypatch.setattr(setup.arm_python, "fetch_arm_python", lambda _: litert)
-    assert setup.set_up("qemu", lambda _: True).litert == str(litert.folder)
-    assert setup.set_up(None, lambda _: True).litert == str(litert.folder)
-    assert setup.set_up("host", lambda _: True).litert is None
+    monkeypatch.setattr(setup, "build_runner", lambda preset, _: Built(folder=tmp_path / preset, files={}))
+    host, arm = ({place: str(tmp_path / preset)} for place, preset in (("host", "host"), ("qemu", "linux-arm64")))
+    for place, brought, runners in (("qemu", litert, arm), (None, litert, host | arm), ("host", None, host)):
+        done = setup.set_up(place, lambda _: True)
+        assert (done.litert, done.runners) == (brought and str(brought.folder), runners)
 
 
 def test_setup_without_litert_is_a_note_and_no_error(monkeypatch, tmp_path, edge_export):
