@@ -229,6 +229,7 @@ def test_the_file_is_written_again_as_the_record_says(tmp_path, saved):
     made = compare(parse_record(dump_record(record)), bundle, "bundle")
     assert made.passed
     assert "wav" in {check.stage for check in made.checks}
+    assert record.wav is not None
     finishing = record.wav.finishing
     for lie in (
         {"finishing": dataclasses.replace(finishing, normalize=not finishing.normalize)},
