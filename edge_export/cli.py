@@ -45,7 +45,10 @@ CONTENTS: dict[str, tuple[tuple[Callable[..., None] | typer.Typer, str], ...]] =
     ),
     "On a device": (
         (device_app, "device run bundle --on qemu --golden --record run.json"),
-        (compare, "compare run.json bundle --report report.html"),
+        (
+            compare,
+            "compare run.json bundle --report report.html; of a sound alone: edge-export compare --wav x.wav bundle",
+        ),
     ),
 }
 

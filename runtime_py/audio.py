@@ -7,7 +7,7 @@ gives equal bytes.
 import hashlib
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +128,16 @@ def report_of(path: Path, data: bytes, audio: np.ndarray, *, float32: bool) -> W
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class WavFile:
+    """A WAV's bytes, and what they hold: float32 [channels, samples], and whether they are floats there too."""
+
+    data: bytes = field(repr=False)
+    audio: np.ndarray = field(repr=False)
+    sample_rate: int
+    float32: bool
+
+
 def read_wav(path: Path) -> tuple[np.ndarray, int]:
     """Samples, float32 [channels, samples], and sample rate in Hz of a WAV: 16-bit PCM or 32-bit IEEE float.
 
@@ -136,6 +146,12 @@ def read_wav(path: Path) -> tuple[np.ndarray, int]:
     Raises:
         UsageError: the file cannot be read, is truncated, or is another kind of WAV.
     """
+    wav = read_wav_file(path)
+    return wav.audio, wav.sample_rate
+
+
+def read_wav_file(path: Path) -> WavFile:
+    """All there is to know of a WAV; it raises as `read_wav` does."""
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:
@@ -146,7 +162,7 @@ def read_wav(path: Path) -> tuple[np.ndarray, int]:
         raise UsageError(f"{path} is no WAV of 16-bit PCM or 32-bit float: {error}; convert it first") from error
 
 
-def _parse_wav(data: bytes) -> tuple[np.ndarray, int]:
+def _parse_wav(data: bytes) -> WavFile:
     chunks = _chunks(data)
     for name in (b"fmt ", b"data"):
         if name not in chunks:
@@ -160,7 +176,8 @@ def _parse_wav(data: bytes) -> tuple[np.ndarray, int]:
     if len(body) % block:
         raise ValueError("its last sample is cut")
     samples = np.frombuffer(body, "<i2" if kind == PCM else "<f4").reshape(-1, channels).T
-    return np.ascontiguousarray(samples / np.float32(FULL_SCALE) if kind == PCM else samples, np.float32), sample_rate
+    audio = np.ascontiguousarray(samples / np.float32(FULL_SCALE) if kind == PCM else samples, np.float32)
+    return WavFile(data=data, audio=audio, sample_rate=sample_rate, float32=kind == IEEE_FLOAT)
 
 
 def _chunks(data: bytes) -> dict[bytes, bytes]:

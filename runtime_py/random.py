@@ -84,7 +84,8 @@ def _same_sound(seed: object) -> str:
     """The seed that torch makes of one beyond 32 bits: the low ones of a number of 64 bits, signed or not."""
     if not isinstance(seed, int | np.integer) or not -(2**63) <= seed < 2**64:
         return ""
-    return f"; torch.manual_seed takes it as {int(seed) % 2**32}, which gives the same sound"
+    drawn = "; where -1 is to draw one, as in stable-audio-tools, say --seed random" if seed == -1 else ""
+    return f"; torch.manual_seed takes it as {int(seed) % 2**32}, which gives the same sound{drawn}"
 
 
 def _box_muller(uniform: np.ndarray) -> np.ndarray:

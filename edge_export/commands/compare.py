@@ -1,4 +1,4 @@
-"""`edge-export compare`: records of devices' runs, held against the reference."""
+"""`edge-export compare`: records of devices' runs, or a WAV alone, held against the reference."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,10 @@ def compare(
         list[Path],
         typer.Argument(metavar="RUN.json... BUNDLE...", help="Records of runs, and the bundles they were made from."),
     ],
+    wav: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A WAV that tells how it was made, in place of a record; and its bundle."),
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -40,7 +44,10 @@ def compare(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold the record of a device's run against the reference, stage by stage."""
+    """Hold the record of a device's run against the reference, stage by stage; or with --wav its sound alone."""
+    if wav is not None:
+        _compare_wav(wav, paths, against, checkpoint, report, matrix, as_json)
+        return
     from edge_export.compare import refuse_failures
     from runtime_py.bundle import open_bundle
 
@@ -65,6 +72,37 @@ def compare(
         raise VerificationError(
             f"{len(failed)} of {len(results)} records are too far off: {', '.join(failed)}; compare one alone for more"
         )
+
+
+def _compare_wav(
+    wav: Path,
+    paths: list[Path],
+    against: str | None,
+    checkpoint: Path | None,
+    report: Path | None,
+    matrix: bool,
+    as_json: bool,
+) -> None:
+    from edge_export.compare import compare_wav, refuse_other_sound
+    from edge_export.compare.show import wav_heading, wav_lines, wav_record, wav_title
+    from edge_export.report import check_table
+    from runtime_py.bundle import open_bundle
+
+    if report is not None or matrix:
+        raise UsageError(f"{'--matrix' if matrix else '--report'} is of records; leave it or --wav out")
+    if len(paths) != 1 or paths[0].is_file():
+        raise UsageError("--wav takes the bundle that the WAV was made from, and nothing else")
+    bundle = open_bundle(paths[0])
+    with show_progress() as progress:
+        made = compare_wav(wav, bundle, against, checkpoint=checkpoint, progress=progress)
+    if as_json:
+        show_json(wav_record(made, wav))
+    else:
+        show_line(f"{wav}: {wav_title(made)}")
+        show_tables(check_table([made.check], wav_heading(made)))
+        for line in wav_lines(made):
+            show_line(line)
+    refuse_other_sound(made, wav)
 
 
 def _compared(

@@ -133,8 +133,11 @@ def _if_other_tokens(checks: tuple[Check, ...]) -> tuple[Check, ...]:
 
 def choose(record: Record, bundle: Bundle, checkpoint: Path | None) -> str:
     """What to hold a record against when nobody says: what needs least, of what proves most."""
-    if record.run.inputs == "golden":
-        return "golden"
+    return "golden" if record.run.inputs == "golden" else at_hand(bundle, checkpoint)
+
+
+def at_hand(bundle: Bundle, checkpoint: Path | None) -> str:
+    """`reference` where its checkpoint is known here, else `bundle`; UsageError where `checkpoint` is another."""
     try:
         from edge_export.reference import checkpoint_of
 
@@ -171,7 +174,7 @@ def refuse_failures(comparison: Comparison) -> None:
     """Raise one VerificationError that names every failed check."""
     failed = [check for check in comparison.checks if not check.passed]
     if failed:
-        found = "; ".join(f"{check.stage} {check.tensor}{_how_far(check)}" for check in failed)
+        found = "; ".join(f"{check.stage} {check.tensor}{how_far(check)}" for check in failed)
         raise VerificationError(
             f"the record is too far from the {named(comparison.against)}: {found}; run `edge-export verify` here and "
             f"compare a run with --golden to see which stage is at fault"
@@ -190,7 +193,8 @@ def heading(against: str) -> str:
     return f"Against the {named(against)}, {how}"
 
 
-def _how_far(check: Check) -> str:
+def how_far(check: Check) -> str:
+    """What a failed check fell short of, to stand behind its name."""
     if not math.isfinite(check.max_error):
         return " (NaN or infinity)"
     if check.threshold_db is not None:
@@ -221,7 +225,7 @@ def _expected(
         return other, _drift(record.tensors["step_latent"], other["step_latent"])
     samples, steps = record.tensors["audio"].shape[1], len(record.tensors["step_latent"])
     free = run.inputs == "own"
-    open_program, window = _programs(bundle, against, checkpoint)
+    open_program, window = programs_of(bundle, against, checkpoint)
     programs = kept_loaded(open_program)
     todo = pieces(spec, run.request, window=window)
     total = len(todo) + (steps if free else 0)
@@ -246,7 +250,7 @@ def _drift(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, ...]:
     return tuple(snr_db(reference, actual) for reference, actual in zip(theirs, ours))
 
 
-def _programs(bundle: Bundle, against: str, checkpoint: Path | None) -> tuple[OpenProgram, int | None]:
+def programs_of(bundle: Bundle, against: str, checkpoint: Path | None) -> tuple[OpenProgram, int | None]:
     """The programs to compare with, and the window their decoder is to take."""
     if against == "bundle":
         return bundle_programs(bundle), None

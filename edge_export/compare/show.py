@@ -10,9 +10,11 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from edge_export.compare.comparison import Comparison
+from edge_export.compare.comparison import Comparison, named
+from edge_export.compare.wav import WavComparison
 from edge_export.report import check_record, table
 from runtime_py.record import RunInfo
+from runtime_py.request import Request
 from runtime_py.text import printable
 
 
@@ -43,6 +45,22 @@ def comparison_record(comparison: Comparison, source: str) -> dict[str, Any]:
     }
 
 
+def wav_record(comparison: WavComparison, source: Path) -> dict[str, Any]:
+    """What `compare --json` prints of a WAV."""
+    tags = comparison.tags
+    return {
+        "wav": str(source),
+        "bundle": str(comparison.bundle.folder),
+        "against": comparison.against,
+        "passed": comparison.check.passed,
+        "recipe": comparison.bundle.manifest.recipe.name,
+        "request": asdict(tags.request),
+        "finishing": asdict(tags.finishing),
+        "same_bytes": comparison.same_bytes,
+        "checks": [check_record(comparison.check)],
+    }
+
+
 def matrix_table(comparisons: Iterable[tuple[str, Comparison]]) -> Table:
     """One line for each record, in the order given."""
     numbers = ("clip s", "seed", "steps", "margin dB", "took s", "MB")
@@ -70,9 +88,35 @@ def matrix_table(comparisons: Iterable[tuple[str, Comparison]]) -> Table:
 def title(comparison: Comparison) -> str:
     """Who played what, in one line."""
     run = comparison.record.run
-    request = run.request
-    played = f"{request.prompt!r}, {request.seconds:g} s, seed {request.seed}, {request.steps} steps"
-    return f"{played}, {run.bundle.backend} {run.bundle.recipe}, on {shown(named_device(run))}"
+    return f"{_played(run.request)}, {run.bundle.backend} {run.bundle.recipe}, on {shown(named_device(run))}"
+
+
+def _played(request: Request) -> str:
+    return f"{request.prompt!r}, {request.seconds:g} s, seed {request.seed}, {request.steps} steps"
+
+
+def wav_title(comparison: WavComparison) -> str:
+    """What a WAV says of itself, in one line."""
+    manifest, finishing = comparison.bundle.manifest, comparison.tags.finishing
+    done = [
+        word for word, is_done in (("normalized", finishing.normalize), ("not faded", not finishing.fade)) if is_done
+    ]
+    return ", ".join((_played(comparison.tags.request), *done, f"{manifest.backend} {manifest.recipe.name}"))
+
+
+def wav_heading(comparison: WavComparison) -> str:
+    return f"Against the {named(comparison.against)}, the request made again"
+
+
+def wav_lines(comparison: WavComparison) -> list[str]:
+    """What the table does not say of a WAV, and the verdict where it passed."""
+    check = comparison.check
+    same = {True: ["Every byte of the file is the same"], False: ["The file's bytes are others"], None: []}
+    lines = same[comparison.same_bytes]
+    if check.threshold_db is None and check.snr_db < math.inf and check.passed:
+        unjudged = "Not judged: a run in int8 takes a path of its own, of which its recipe demands nothing; "
+        return [*lines, f"{unjudged}compare a record of it, made with --record"]
+    return [*lines, "Passed: it is the sound that it says"] if check.passed else lines
 
 
 def verdict_lines(comparison: Comparison) -> list[str]:

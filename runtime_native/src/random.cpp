@@ -26,8 +26,10 @@ void box_muller(float* block) {
 
 TorchRandom::TorchRandom(int64_t seed) : bits_(static_cast<uint32_t>(seed)) {
   if (seed >= 0 && seed <= kMaxSeed) return;
+  const char* drawn = seed == -1 ? "; where -1 is to draw one, as in stable-audio-tools, say --seed random" : "";
   throw UsageError("seed is " + std::to_string(seed) + ", expected 0 to " + std::to_string(kMaxSeed) +
-                   "; torch.manual_seed takes it as " + std::to_string(seed & kMaxSeed) + ", which gives the same sound");
+                   "; torch.manual_seed takes it as " + std::to_string(seed & kMaxSeed) + ", which gives the same sound" +
+                   drawn);
 }
 
 std::vector<float> TorchRandom::randn(size_t count) {

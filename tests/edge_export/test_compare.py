@@ -17,17 +17,20 @@ from runtime_py.golden import read_golden, tensors_of
 from runtime_py.record import Record, Recorder, dump_record, parse_record, record_of
 from runtime_py.replay import replay, replayed
 from runtime_py.request import Request
+from tests.fixtures.make_bundles import FOLDER
 
 REQUEST = Request(prompt="birds in the rain", seconds=0.3, seed=5, steps=3)
 both_recipes = pytest.mark.parametrize("recipe", ["fp32", "int8-dynamic"])
 
 
-def recorded(folder: Path, wav: Path | None = None, *, open_program=None, request: Request = REQUEST) -> Record:
-    """The record of a run of the bundle here."""
+def recorded(
+    folder: Path, wav: Path | None = None, *, open_program=None, request: Request = REQUEST, **saved: bool
+) -> Record:
+    """The record of a run of the bundle here; its WAV is saved so."""
     bundle, recorder = open_bundle(folder), Recorder()
     generator = Generator(bundle, open_program or bundle_programs(bundle), keep_loaded=False)
     clip = generator.clip(request, recorder.watch(generator.events(request)))
-    report = wav and clip.save(wav)
+    report = wav and clip.save(wav, **saved)
     tensors = tensors_of(generator.spec, request, generator.encode(request), recorder.events)
     return record_of(bundle, request, recorder, tensors, version="0", open_seconds=0.1, wav=report)
 
@@ -207,6 +210,46 @@ def test_records_of_two_requests_are_not_compared(healthy, tmp_path, built):
     (tmp_path / "other.json").write_text(dump_record(other))
     with pytest.raises(RecordError, match="another request"):
         compare(record, bundle, str(tmp_path / "other.json"))
+
+
+# The file that was written, of a committed bundle
+
+
+SAVED = [
+    {}, {"normalize": True}, {"fade": False}, {"tags": False}, {"float32": True},
+    {"normalize": True, "fade": False, "tags": False, "float32": True},
+]  # fmt: skip
+COMMITTED = FOLDER / "fp32" / "bundle"
+
+
+@pytest.mark.parametrize("saved", SAVED, ids=str)
+def test_the_file_is_written_again_as_the_record_says(tmp_path, saved):
+    record = recorded(COMMITTED, tmp_path / "x.wav", **saved)
+    bundle = open_bundle(COMMITTED)
+    made = compare(parse_record(dump_record(record)), bundle, "bundle")
+    assert made.passed
+    assert "wav" in {check.stage for check in made.checks}
+    assert record.wav is not None
+    finishing = record.wav.finishing
+    for lie in (
+        {"finishing": dataclasses.replace(finishing, normalize=not finishing.normalize)},
+        {"finishing": dataclasses.replace(finishing, fade=not finishing.fade)},
+        {"tags": not record.wav.tags},
+        {"float32": not record.wav.float32},
+    ):
+        wav = dataclasses.replace(record.wav, **lie)
+        assert faults(compare(dataclasses.replace(record, wav=wav), bundle, "bundle")) == {"wav bytes"}
+
+
+@pytest.mark.parametrize("ending", ["flac", "ogg", "mp3"])
+def test_of_another_format_the_sound_is_judged_and_not_the_file(tmp_path, ending):
+    record, bundle = recorded(COMMITTED, tmp_path / f"x.{ending}"), open_bundle(COMMITTED)
+    assert record.wav.format == ending
+    made = compare(parse_record(dump_record(record)), bundle, "bundle")
+    assert made.passed
+    assert "wav" not in {check.stage for check in made.checks}
+    off = changed(record, audio=one_off(record.tensors["audio"]))
+    assert faults(compare(off, bundle, "bundle")) == {"decoder audio"}
 
 
 # The command

@@ -1,6 +1,8 @@
 """`edge-export run` with many prompts, drawn seeds, and other formats than WAV; on a committed bundle."""
 
+import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -25,6 +27,16 @@ def test_all_prompts_of_a_file_are_played_with_the_command_lines_defaults(edge_e
         ("rain", 0.2, 3, 1),
         ("birds", 0.1, 0, 2),
     ]
+
+
+def test_prompts_come_from_standard_input_too(edge_export, monkeypatch, tmp_path):
+    words = ("run", BUNDLE, "--prompts", "-", *SHORT, "--out", tmp_path / "x.wav")
+    for data, code in ((b'{"prompt": "rain"}\n{"prompt": "birds"}\n', 0), (b'{"prompt": "rain"}\nbirds', 2)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        result = edge_export(*words)
+        assert result.code == code
+    assert "-, line 2 is no JSON" in result.error
+    assert [read_tags(tmp_path / f"x-{clip}.wav").request.prompt for clip in (1, 2)] == ["rain", "birds"]
 
 
 @pytest.mark.parametrize(
@@ -89,3 +101,14 @@ def test_a_name_that_is_no_sound_is_refused(edge_export, tmp_path, name, more, m
     result = edge_export("run", BUNDLE, "--prompt", "rain", *SHORT, "--out", tmp_path / name, *more)
     assert (result.code, message in result.error) == (2, True)
     assert not list(tmp_path.iterdir())
+
+
+def test_other_formats_need_soundfile_and_wavs_do_not(edge_export, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    for ending in ("flac", "ogg", "mp3"):
+        result = edge_export("run", BUNDLE, "--prompt", "rain", *SHORT, "--out", tmp_path / f"a.{ending}")
+        assert result.code == 8
+        assert "needs soundfile: pip install 'edge-export[audio]', or end it in .wav" in result.error
+        assert "dit" not in result.err
+    assert not list(tmp_path.iterdir())
+    assert edge_export("run", BUNDLE, "--prompt", "rain", *SHORT, "--out", tmp_path / "a.wav").code == 0

@@ -21,6 +21,7 @@ from runtime_py.metrics import snr_db
 from runtime_py.receipt import identity, write_receipt
 from runtime_py.record import Record, check_record, read_record
 from runtime_py.request import Request
+from runtime_py.tags import read_tags
 from tests.fixtures.make_bundles import FOLDER, RECIPES, WAV
 from tests.fixtures.make_bundles import REQUEST as TINY_REQUEST
 from tests.runtime_native.conftest import BUILD, Runner
@@ -306,3 +307,34 @@ def test_a_finished_and_tagged_wav_is_pythons(edge_run, bundle, tmp_path, words,
     flags = {"float32": "--float" in words, "normalize": "--normalize" in words}
     clip.save(tmp_path / "python.wav", fade="--no-fade" not in words, tags="--no-tags" not in words, **flags)
     assert (tmp_path / "native.wav").read_bytes() == (tmp_path / "python.wav").read_bytes()
+
+
+def test_a_drawn_seed_is_said_and_gives_its_sound_again(edge_run, bundle, tmp_path):
+    words = ("--bundle", bundle, "--prompt", "rain", "--seconds", 0.1, "--steps", 1)
+    sounds, seeds = [], []
+    for name in ("a.wav", "b.wav"):
+        done = edge_run(*words, "--seed", "random", "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        seeds.append(read_tags(tmp_path / name).request.seed)
+        said = f"edge-run: note: seed {seeds[-1]} was drawn: --seed {seeds[-1]} gives this sound again\n"
+        assert said in done.stderr
+        sounds.append((tmp_path / name).read_bytes())
+    assert sounds[0] != sounds[1] and seeds[0] != seeds[1]
+    assert edge_run(*words, "--seed", seeds[0], "--out", tmp_path / "c.wav").returncode == 0
+    assert (tmp_path / "c.wav").read_bytes() == sounds[0]
+
+
+@pytest.mark.parametrize("name", ["x.flac", "x.mp3", "x", "x.wav.bak"])
+def test_a_name_that_is_no_wav_is_refused(edge_run, bundle, tmp_path, name):
+    code, line = refused(edge_run, "--bundle", bundle, *WORDS, "--out", tmp_path / name)
+    assert (code, line) == (2, f"{tmp_path / name} names no kind of sound file: end it in .wav")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, -(2**63)])
+def test_a_seed_out_of_range_is_refused_in_pythons_words(edge_run, bundle, tmp_path, capsys, seed):
+    words = ("--bundle", str(bundle), "--prompt", "rain", "--seed", str(seed), "--out", str(tmp_path / "x.wav"))
+    code, line = refused(edge_run, *words)
+    assert python.main(list(words)) == code == 2
+    assert capsys.readouterr().err == f"runtime_py: error: {line}\n"
+    assert ("say --seed random" in line) == (seed == -1)

@@ -1,5 +1,7 @@
 """A seed gives PyTorch's noise, whatever was drawn before it."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +74,15 @@ def test_two_generators_do_not_disturb_each_other_or_numpys():
 def test_what_is_no_seed_is_refused(seed):
     with pytest.raises(UsageError, match=r"^seed is .*, expected 0 to 4294967295($|; torch)"):
         TorchRandom(seed)
+
+
+@pytest.mark.parametrize("seed", [-1, -2, -(2**63), 2**32, 2**32 + 7, 2**64 - 1])
+def test_the_seed_that_is_named_instead_gives_torchs_sound(seed):
+    with pytest.raises(UsageError) as refusal:
+        TorchRandom(seed)
+    same = int(re.search(r"torch\.manual_seed takes it as (\d+),", str(refusal.value))[1])
+    np.testing.assert_array_equal(torch_noise(seed, [(64,)]), torch_noise(same, [(64,)]))
+    assert not np.array_equal(torch_noise(seed, [(64,)]), torch_noise(same ^ 1, [(64,)]))
 
 
 def test_the_first_and_the_last_seed_and_numpys_integers_are_seeds():

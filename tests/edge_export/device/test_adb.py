@@ -119,7 +119,9 @@ def test_what_was_not_given_reaches_the_runner_as_the_bundle_has_it(edge_export,
     assert edge_export("device", "run", bundle, "--on", "adb", "--prompt", "a").code == 0
     options = given()["options"]
     assert (float(options["seconds"]), options["seed"]) == (default_seconds(spec), "0")
-    assert not {"steps", "threads", "out", "float", "golden", "force"} & options.keys()
+    assert (
+        not {"steps", "threads", "out", "float", "normalize", "no-fade", "no-tags", "golden", "force"} & options.keys()
+    )
 
 
 def test_json_is_the_record_but_its_tensors_and_what_travelled(edge_export, phone, stand_in, bundle, tmp_path):

@@ -72,6 +72,31 @@ def test_the_host_runs_the_runner_where_it_is(edge_export, stand_in, given, bund
     assert wav.is_file()
 
 
+@pytest.mark.parametrize("flags", [("--normalize",), ("--no-fade", "--no-tags"), ("--normalize", "--no-tags")])
+def test_how_the_sound_is_finished_reaches_the_runner(edge_export, stand_in, given, bundle, flags):
+    assert play(edge_export, bundle, "--on", "host", "--prompt", "a", *flags).code == 0
+    passed = {"normalize", "no-fade", "no-tags"} & given()["options"].keys()
+    assert passed == {flag.removeprefix("--") for flag in flags}
+
+
+def test_a_drawn_seed_reaches_the_runner_and_is_said(edge_export, stand_in, given, bundle):
+    seeds = set()
+    for _ in range(2):
+        result = play(edge_export, bundle, "--on", "host", "--prompt", "a", "--seed", "random")
+        assert result.code == 0
+        seed = given()["options"]["seed"]
+        assert f"seed {seed} was drawn: --seed {seed} gives this sound again" in result.err
+        seeds.add(int(seed))
+    assert len(seeds) == 2
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+@pytest.mark.parametrize("out", ["x.flac", "x"])
+def test_a_runner_writes_wavs_alone(edge_export, stand_in, bundle, in_tmp_path, out):
+    result = play(edge_export, bundle, "--on", "host", "--prompt", "a", "--out", out)
+    assert (result.code, f"{out} names no kind of sound file: end it in .wav" in result.error) == (2, True)
+
+
 def test_a_runner_that_is_killed_on_the_host_is_reported_by_its_signal(edge_export, stand_in, bundle, monkeypatch):
     monkeypatch.setenv("STAND_IN_RUNNER", "SIGKILL")
     result = play(edge_export, bundle, "--on", "host", "--prompt", "a")
