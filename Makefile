@@ -2,17 +2,19 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# Where torch comes from; empty: where all else does. PyTorch's own index has builds without CUDA.
+TORCH_INDEX ?=
 DEMO_PROMPT := warm arpeggios on house beats 120BPM
 
 .PHONY: setup demo test quick soak arm lint format bench fuzz train-tiny clean
 
 setup: $(VENV)/.installed
 
-# torch first and by version: elsewhere a plain `torch` brings several GB of CUDA along.
+# torch first and alone, so that its index answers for nothing else.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)') torch==2.13.0
 	$(BIN)/pip install --quiet -e '.[all,dev]'
 	$(BIN)/pip install --quiet -e '.[train]'
 	touch $@

@@ -66,7 +66,6 @@ app = typer.Typer(
     cls=InOrder,
     help="Export ARC text-to-audio models to phones, play them, and prove that they sound the same.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )

@@ -50,6 +50,33 @@ def test_help_lists_every_command_and_is_quick():
     assert seconds < 2  # half a second on an idle machine; this one may be busy
 
 
+@pytest.mark.parametrize(
+    ("shell", "typed", "offered"),
+    [
+        ("bash", "edge-export bu", ["build"]),
+        ("bash", "edge-export device l", ["list"]),
+        ("bash", "edge-export run --norm", ["--normalize"]),
+        ("bash", "edge-export frob", []),
+    ],
+)
+def test_the_shell_completes_what_is_typed(edge_export, monkeypatch, shell, typed, offered):
+    monkeypatch.setenv("_EDGE_EXPORT_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    result = edge_export()
+    assert (result.code, result.out.split(), result.err) == (0, offered, "")
+
+
+def test_completion_is_shown_and_installed(tmp_path):
+    command = [sys.executable, "-m", "edge_export"]
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    shown = subprocess.run([*command, "--show-completion", "bash"], env=environment, capture_output=True, check=True)
+    assert b"complete -o default -F _edge_export_completion edge-export" in shown.stdout
+    assert (shown.stderr, list(tmp_path.iterdir())) == (b"", [])
+    subprocess.run([*command, "--install-completion", "bash"], env=environment, capture_output=True, check=True)
+    assert "edge-export.sh" in (tmp_path / ".bashrc").read_text(encoding="utf-8")
+
+
 def test_the_help_of_build_says_where_caches_are(edge_export):
     shown = " ".join(edge_export("build", "--help").out.split())
     assert all(word in shown for word in ("~/.cache/edge-export", "$XDG_CACHE_HOME/edge-export", "Remove any of it"))
