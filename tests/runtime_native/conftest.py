@@ -45,10 +45,10 @@ def any_of(commands: Iterable[str]) -> bool:
     return any(shutil.which(command) for command in commands)
 
 
-def build(folder: Path, preset: str, target: str, sdk: str) -> Path:
-    """A program by a preset. Workers of one run wait for one another, and find it made."""
+def build(folder: Path, preset: str, target: str, sdk: str, *options: str) -> Path:
+    """A program by a preset, with more of CMake's `options`. Workers of one run wait for one another."""
     folder.mkdir(parents=True, exist_ok=True)
-    configure = ["cmake", "--preset", preset, "-B", str(folder), f"-DEXECUTORCH_SDK={sdk}"]
+    configure = ["cmake", "--preset", preset, "-B", str(folder), f"-DEXECUTORCH_SDK={sdk}", *options]
     if shutil.which("make") is None:
         configure += ["-G", "Ninja"]
     make = ["cmake", "--build", str(folder), "--target", target, "--parallel", "2"]
@@ -81,10 +81,13 @@ def edge_replay() -> Runner:
 
 @pytest.fixture(scope="session")
 def edge_replay_on_arm() -> Runner:
-    """The same on an emulated Arm CPU, with Arm's own mathematical library."""
+    """The same on an emulated Arm CPU, with Arm's own mathematical library.
+
+    Compiled quickly: with all that a release has, Arm is played on by edge-run (tests/edge_export/device).
+    """
     refuse([*lacking(), *(package for command, package in ARM.items() if shutil.which(command) is None)])
-    folder = BUILD.with_name("tests-arm64")
-    return runner(EMULATOR, "-L", ARM_LIBRARIES, str(build(folder, "linux-arm64", "edge-replay", "")))
+    folder, quickly = BUILD.with_name("tests-arm64"), "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG"
+    return runner(EMULATOR, "-L", ARM_LIBRARIES, str(build(folder, "linux-arm64", "edge-replay", "", quickly)))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from edge_export.device.build import build_runner
 from edge_export.device.qemu import CPUS, command
 from runtime_py.manifest import load_manifest
 from runtime_py.record import read_record
+from tests.fixtures.make_bundles import FOLDER
 
 TIERS = {"max": "i8mm", "cortex-a76": "asimddp", "cortex-a72": "asimd"}
 REQUEST = ("--prompt", "birds in the rain", "--seconds", "0.4", "--seed", "3", "--threads", "2")
@@ -89,27 +90,27 @@ def flip(path: Path, offset: int) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("file", ["conditioner.pte", "dit.pte", "decoder.pte", "tokenizer.json", "manifest.json"])
-def test_one_byte_is_noticed_by_runner_and_compare(edge_export, built, copy_of, played, tmp_path, file):
-    healthy = built("executorch", "int8-dynamic")
-    _, record = played(healthy)
-    folder = copy_of(healthy)
-    path = folder / file
-    flip(path, path.stat().st_size // 2)
-    assert file in refused(folder, tmp_path / "no.wav")
-    done = edge_export("compare", record, folder)
-    assert (done.code, file in done.error) == (4, True)
+def test_one_byte_is_noticed_by_runner_and_compare(edge_export, copy_of, played, tmp_path):
+    folder = copy_of(FOLDER / "int8-dynamic" / "bundle")
+    _, record = played(folder)
+    for file in ("conditioner.pte", "dit.pte", "decoder.pte", "tokenizer.json", "manifest.json"):
+        middle = (folder / file).stat().st_size // 2
+        flip(folder / file, middle)
+        assert file in refused(folder, tmp_path / "no.wav")
+        done = edge_export("compare", record, folder)
+        assert (done.code, file in done.error) == (4, True)
+        flip(folder / file, middle)
 
 
-def test_a_truncated_program_is_noticed_by_the_runner(built, copy_of, arm, tmp_path):
-    folder = copy_of(built("executorch", "int8-dynamic"))
+def test_a_truncated_program_is_noticed_by_the_runner(copy_of, arm, tmp_path):
+    folder = copy_of(FOLDER / "int8-dynamic" / "bundle")
     path = folder / "dit.pte"
     path.write_bytes(path.read_bytes()[:-100])
     assert "dit.pte" in refused(folder, tmp_path / "no.wav")
 
 
-def test_a_sigma_or_a_swap_is_noticed_by_the_seal(built, copy_of, arm, tmp_path):
-    folder = copy_of(built("executorch", "int8-dynamic"))
+def test_a_sigma_or_a_swap_is_noticed_by_the_seal(copy_of, arm, tmp_path):
+    folder = copy_of(FOLDER / "int8-dynamic" / "bundle")
     path = folder / "manifest.json"
     text = path.read_text()
     sigma = str(load_manifest(folder).generation.sampler.sigmas[1])
@@ -123,8 +124,8 @@ def test_a_sigma_or_a_swap_is_noticed_by_the_seal(built, copy_of, arm, tmp_path)
         assert "seal" in refused(folder, tmp_path / "no.wav")
 
 
-def test_a_sigma_under_a_true_seal_is_noticed_by_the_runner(built, copy_of, reseal, arm, tmp_path):
-    folder = copy_of(built("executorch", "int8-dynamic"))
+def test_a_sigma_under_a_true_seal_is_noticed_by_the_runner(copy_of, reseal, arm, tmp_path):
+    folder = copy_of(FOLDER / "int8-dynamic" / "bundle")
     sigma = load_manifest(folder).generation.sampler.sigmas[1]
     reseal(folder)
     path = folder / "manifest.json"
@@ -142,17 +143,17 @@ def sealed_anew(text: str) -> str:
 
 @pytest.mark.parametrize("recipe", ["fp32", "int8-dynamic"])
 def test_inputs_swapped_under_a_true_seal_are_noticed_by_golden_replay(
-    edge_export, built, copy_of, swap_inputs, played, recipe
+    edge_export, copy_of, swap_inputs, played, recipe
 ):
-    folder = copy_of(built("executorch", recipe))
+    folder = copy_of(FOLDER / recipe / "bundle")
     swap_inputs(folder)
     _, record = played(folder, "max", "--golden")
     done = edge_export("compare", record, folder)
     assert (done.code, "dit velocity" in done.error, "conditioner" in done.error) == (5, True, False)
 
 
-def test_one_weight_under_a_true_hash_is_noticed_by_golden_replay(edge_export, built, copy_of, change_weight, played):
-    folder = copy_of(built("executorch", "fp32"))
+def test_one_weight_under_a_true_hash_is_noticed_by_golden_replay(edge_export, copy_of, change_weight, played):
+    folder = copy_of(FOLDER / "fp32" / "bundle")
     change_weight(folder, "decoder")
     _, record = played(folder, "max", "--golden")
     done = edge_export("compare", record, folder)

@@ -311,6 +311,7 @@ def test_setup_without_litert_is_a_note_and_no_error(monkeypatch, tmp_path, edge
     monkeypatch.setattr(setup.tools, "missing", lambda _: [])
     monkeypatch.setattr(setup.sdk, "fetch_arm_sdk", lambda _: found)
     monkeypatch.setattr(setup.arm_python, "fetch_arm_python", refuse)
+    monkeypatch.setattr(setup, "build_runner", lambda *_: Built(folder=tmp_path, files={}))
     result = edge_export("device", "setup", "--on", "qemu")
     assert result.code == 0
     assert "qemu: ready; ExecuTorch" in result.out
