@@ -7,6 +7,7 @@ no network.
 """
 
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -253,8 +254,10 @@ def _plain(value: object) -> bool:
 def _unpickled(path: Path) -> object:
     """What PyTorch says of a file that it refuses is advice to trust it: none of that is passed on."""
     try:
-        # Only the newer of its two formats, a ZIP archive, can be mapped.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Only the newer of its two formats, a ZIP archive, can be mapped.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # the loader raises whatever the damage leads to
         raise CheckpointError(
             f"{path} is truncated, or holds more than weights; fetch it again, or write its state_dict alone as "

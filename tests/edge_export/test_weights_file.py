@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import pickle
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import CheckpointError, UsageError
 from edge_export.pipeline import BuildRequest, export_bundle
 from edge_export.progress import silent
-from edge_export.weights_file import shown
+from edge_export.weights_file import open_file, shown
 from tests.fixtures.make_bundles import SMALLEST
 from tests.shared import replaced
 
@@ -438,3 +440,11 @@ def test_commands_show_the_notes(folder, tmp_path, monkeypatch, edge_export):
     assert heard == [note]
     shown_by_sensitivity = edge_export("sensitivity", folder, "--submodule", "conditioner", "--layers", "none-such")
     assert f"edge-export: note: {note}\n" in shown_by_sensitivity.err
+
+
+def test_a_pickle_that_pytorch_never_wrote_is_refused_without_its_warnings(tmp_path, recwarn):
+    path = tmp_path / "model.ckpt"
+    path.write_bytes(pickle.dumps(Namespace(a=1), protocol=4))
+    with pytest.raises(CheckpointError, match="truncated, or holds more than weights"):
+        open_file(path)
+    assert not recwarn.list
