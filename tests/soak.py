@@ -147,14 +147,12 @@ def _memory_mb() -> float:
 
 def litert_bundle(folder: Path) -> Path:
     """The LiteRT bundle of the smallest checkpoint, built in `folder`."""
-    from edge_export import new_checkpoint
     from edge_export.pipeline import BuildRequest, export_bundle
     from edge_export.progress import silent
-    from tests.fixtures.make_bundles import LATENTS, SMALLEST
+    from tests.fixtures.make_bundles import LATENTS, SMALLEST, write_checkpoint
 
     checkpoint, out = folder / "smallest", folder / "litert"
-    new_checkpoint.SIZES["smallest"] = SMALLEST
-    new_checkpoint.write_new_checkpoint(checkpoint, "smallest", seed=0)
+    write_checkpoint(checkpoint, SMALLEST)
     request = BuildRequest(
         out=out,
         target="android-arm64",

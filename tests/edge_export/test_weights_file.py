@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentencepiece import sentencepiece_model_pb2
 
-from edge_export import new_checkpoint, pipeline
+from edge_export import pipeline
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import CheckpointError, UsageError
 from edge_export.pipeline import BuildRequest, export_bundle
 from edge_export.progress import silent
 from edge_export.weights_file import open_file, shown
-from tests.fixtures.make_bundles import SMALLEST
+from tests.fixtures.make_bundles import SMALLEST, write_checkpoint
 from tests.shared import replaced
 
 Weights = dict[str, torch.Tensor]
@@ -28,9 +28,7 @@ Weights = dict[str, torch.Tensor]
 def plain(tmp_path_factory) -> Path:
     """A checkpoint as it is published, of the smallest network."""
     folder: Path = tmp_path_factory.mktemp("checkpoints") / "plain"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(new_checkpoint.SIZES, "smallest", SMALLEST)
-        new_checkpoint.write_new_checkpoint(folder, "smallest", seed=0)
+    write_checkpoint(folder, SMALLEST)
     return folder
 
 
