@@ -1,0 +1,65 @@
+"""The Java of this machine: found, old enough or refused, and made to run a tool. It knows no tool."""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from android_demo.offline.errors import ToolFailed
+from edge_export.device import process
+from edge_export.errors import MissingDependency
+
+ADVICE = "apt-get install openjdk-{oldest}-jdk-headless, or set JAVA_HOME to one"
+SECONDS = 1200.0
+SETTING = re.compile(r"^\s+(java\.home|java\.specification\.version) = (.+?)\s*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jdk:
+    """`home` holds bin/java, and lib/ct.sym: what each older Java had."""
+
+    home: Path
+    version: int
+
+    @property
+    def signatures(self) -> Path:
+        return self.home / "lib" / "ct.sym"
+
+    def run(self, what: str, main: tuple[str, ...], arguments: tuple[str, ...], classpath: tuple[Path, ...]) -> str:
+        """Run a class, or a source file, and return what it printed; ToolFailed when it ends with another code."""
+        argv = [str(self.home / "bin" / "java"), "-Xmx2g", "-Dfile.encoding=UTF-8"]
+        if classpath:
+            argv += ["-classpath", os.pathsep.join(map(str, classpath))]
+        done = process.capture([*argv, *main, *arguments], timeout=SECONDS)
+        printed = (*done.out.splitlines(), *done.err.splitlines())
+        if done.code != 0:
+            raise ToolFailed(f"{what} failed with {process.signal_name(done.code)}; what it said stands above", printed)
+        return done.out
+
+
+def find_jdk(oldest: int) -> Jdk:
+    """The JDK in JAVA_HOME, else on the PATH.
+
+    Raises:
+        MissingDependency: there is none, it is older than `oldest`, or it is a runtime without a compiler.
+    """
+    advice = ADVICE.format(oldest=oldest)
+    chosen = os.environ.get("JAVA_HOME")
+    java = shutil.which(str(Path(chosen, "bin", "java")) if chosen else "java")
+    if java is None:
+        where = f"in JAVA_HOME, {chosen}" if chosen else "on the PATH"
+        raise MissingDependency(f"there is no Java {where}, and Java {oldest} or later is needed: {advice}")
+    try:
+        done = process.capture([java, "-XshowSettings:properties", "-version"], timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MissingDependency(f"{java} does not run ({error}); {advice}") from error
+    settings = dict(SETTING.findall(done.err))
+    version = settings.get("java.specification.version", "0").removeprefix("1.")
+    if not version.isdigit() or int(version) < oldest:
+        raise MissingDependency(f"{java} is Java {version}, and Java {oldest} or later is needed: {advice}")
+    found = Jdk(home=Path(settings["java.home"]), version=int(version))
+    if not found.signatures.is_file():
+        raise MissingDependency(f"{found.home} holds a Java without its compiler: {advice}")
+    return found

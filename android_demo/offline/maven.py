@@ -1,0 +1,98 @@
+"""Maven as a client of the repository that it is set up for: it fetches files, and says what a library asks for.
+
+What the files are for, and whether they are the right ones, is not known here.
+"""
+
+import shutil
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from edge_export.device import process
+from edge_export.errors import FetchError, MissingDependency
+
+PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
+SECONDS = 1800.0
+ATTEMPTS = 3
+PARTS = ("groupId", "artifactId", "version", "type", "classifier")
+POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>offline</groupId><artifactId>offline</artifactId><version>1</version>
+  <dependencies>{dependencies}</dependencies>
+  <build><plugins><plugin>
+    <groupId>{group}</groupId><artifactId>{plugin}</artifactId><version>{version}</version>
+    <configuration><artifactItems>{items}</artifactItems></configuration>
+  </plugin></plugins></build>
+</project>
+"""
+
+
+def fetch(wanted: tuple[str, ...], scratch: Path) -> dict[str, Path]:
+    """Fetch each of `wanted`, group:name:version[:packaging[:classifier]], and nothing that they ask for.
+
+    Raises:
+        MissingDependency: there is no Maven.
+        FetchError: the repository cannot be reached, or lacks one of them.
+    """
+    folders = {each: scratch / "files" / str(index) for index, each in enumerate(wanted)}
+    items = "".join(
+        _element("artifactItem", each, f"<outputDirectory>{escape(str(folder))}</outputDirectory>")
+        for each, folder in folders.items()
+    )
+    _maven("copy", scratch, items=items)
+    return {each: next(folder.iterdir()) for each, folder in folders.items()}
+
+
+def closure(wanted: tuple[str, ...], scratch: Path) -> dict[str, Path]:
+    """Fetch `wanted` and all that they ask for at run time, by group:name:version.
+
+    Raises:
+        MissingDependency: there is no Maven.
+        FetchError: the repository cannot be reached, or lacks one of them.
+    """
+    out = scratch / "closure"
+    dependencies = "".join(_element("dependency", each) for each in wanted)
+    goals = ("-DincludeScope=runtime", "-Dmdep.useRepositoryLayout=true", f"-DoutputDirectory={out}")
+    _maven("copy-dependencies", scratch, *goals, dependencies=dependencies)
+    return {_coordinates(path.relative_to(out)): path for path in sorted(out.rglob("*.jar"))}
+
+
+def _element(name: str, coordinates: str, more: str = "") -> str:
+    parts = zip(PARTS, coordinates.split(":"), strict=False)
+    return f"<{name}>{''.join(f'<{part}>{escape(text)}</{part}>' for part, text in parts)}{more}</{name}>"
+
+
+def _coordinates(path: Path) -> str:
+    """What lies at group/name/version/name-version.jar of a repository."""
+    *group, name, version, _ = path.parts
+    return f"{'.'.join(group)}:{name}:{version}"
+
+
+def _maven(goal: str, scratch: Path, *options: str, dependencies: str = "", items: str = "") -> None:
+    """Run one goal, in a repository of this run's own: nothing damaged from before, and what one try got is kept."""
+    if shutil.which("mvn") is None:
+        raise MissingDependency("Maven is not installed, which fetches what is missing here: apt-get install maven")
+    group, plugin, version = PLUGIN.split(":")
+    pom = scratch / "pom.xml"
+    text = POM.format(dependencies=dependencies, items=items, group=group, plugin=plugin, version=version)
+    pom.write_text(text, encoding="utf-8")
+    argv = ["mvn", "--batch-mode", "--quiet", "--file", str(pom), f"-Dmaven.repo.local={scratch / 'repository'}"]
+    argv += ["-Dmaven.wagon.http.retryHandler.count=3", *options, f"{PLUGIN}:{goal}"]
+    for _ in range(ATTEMPTS):
+        done = process.capture(argv, timeout=SECONDS)
+        if done.code == 0:
+            return
+    raise FetchError(
+        f"Maven cannot fetch what the build needs ({_reason(done)}); check the network and Maven's settings, then run "
+        "the same command again"
+    )
+
+
+def _reason(done: process.Output) -> str:
+    """The part of Maven's long line that says what could not be had, and why."""
+    lines = [line.removeprefix("[ERROR] ") for line in done.out.splitlines() if line.startswith("[ERROR]")]
+    said = next((line for line in lines if "Could not" in line or "Cannot" in line), lines[0] if lines else "")
+    for word in ("Could not", "Cannot"):
+        _, found, rest = said.partition(word)
+        if found:
+            return f"{found}{rest}"[:300]
+    return said[:300] or done.last_line
