@@ -119,6 +119,10 @@ public class BundleStore(
     /** Check what was copied, as it lies on the disk, and move it to its place. */
     private fun accepted(partial: File): Bundle {
         val bundle = Bundle.open(partial, check = true)
+        return synchronized(MOVING) { moved(partial, bundle) }
+    }
+
+    private fun moved(partial: File, bundle: Bundle): Bundle {
         val place = File(folder, bundle.manifestSha256.take(NAME_DIGITS))
         if (place.exists()) {
             try {
@@ -159,13 +163,13 @@ public class BundleStore(
         fun accept(manifest: Manifest) {
             requireTarget(manifest)
             limits = manifest.files.associate { it.file to it.bytes } + (MANIFEST_FILE to MAX_MANIFEST_BYTES)
+            names.forEach(::limitOf)
             val missing = manifest.files.filter { it.file !in names }.sumOf { it.bytes }
             requireRoom(missing)
         }
 
         fun take(name: String, from: InputStream, onChunk: () -> Unit = {}) {
-            val most = limits.let { if (it == null) MAX_FILE_BYTES else it[name] }
-                ?: throw BundleException("$name is no file of the bundle, whose manifest does not name it")
+            val most = limitOf(name)
             if (!names.add(name)) throw BundleException("$name comes twice; make the bundle's copy again")
             val file = File(partial, name)
             val out = writing(file) { FileOutputStream(file) }
@@ -174,6 +178,11 @@ public class BundleStore(
                 writing(file) { out.fd.sync() }
             }
         }
+
+        private fun limitOf(name: String): Long = limits.let { if (it == null) MAX_FILE_BYTES else it[name] }
+            ?: throw BundleException(
+                "$name is no file of the bundle: the manifest does not name it; zip a bundle's folder",
+            )
 
         private fun copy(from: InputStream, out: FileOutputStream, file: File, most: Long, onChunk: () -> Unit) {
             val chunk = ByteArray(CHUNK)
@@ -198,7 +207,9 @@ public class BundleStore(
             val free = room(folder)
             if (free < bytes + RESERVE) {
                 val (needed, left) = listOf(bytes + RESERVE, free).map { fixed(it / MEGA, 0) }
-                throw OutputException("this needs $needed MB on the disk of $folder, $left MB are free; free some space")
+                throw OutputException(
+                    "this needs $needed MB on the disk of $folder, $left MB are free; free some space",
+                )
             }
         }
 
@@ -215,6 +226,9 @@ public class BundleStore(
         private const val CHUNK = 1 shl 16
         private const val MEGA = 1e6
 
+        /** Of two imports of one bundle, the second finds the first's. */
+        private val MOVING = Any()
+
         /** Left free on the disk for everybody else. */
         const val RESERVE = 32L shl 20
         private val NAME = Regex("[0-9a-f]{$NAME_DIGITS}")
@@ -224,6 +238,8 @@ public class BundleStore(
                 action()
             } catch (error: ZipException) {
                 throw BundleException("$name is no zip that can be read: ${firstLine(error)}; copy it again", error)
+            } catch (error: IllegalArgumentException) {
+                throw BundleException("$name is no zip that can be read: a name in it is no text; copy it again", error)
             } catch (error: IOException) {
                 throw BundleException("cannot read $name: ${reason(error)}; copy it again", error)
             }
@@ -257,7 +273,9 @@ private class ZipReader(
         // Read whole first, so that whatever follows is bounded by it.
         val text = entries.readUpTo(MAX_MANIFEST_BYTES.toInt() + 1)
         if (text.size > MAX_MANIFEST_BYTES) {
-            throw BundleException("$name: $MANIFEST_FILE: is larger than ${MAX_MANIFEST_BYTES shr 20} MiB; no bundle of ours")
+            throw BundleException(
+                "$name: $MANIFEST_FILE: is larger than ${MAX_MANIFEST_BYTES shr 20} MiB; no bundle of ours",
+            )
         }
         taking.take(MANIFEST_FILE, text.inputStream())
         val manifest = Manifest.parse(textOf(text) ?: throw BundleException("$name: $MANIFEST_FILE is not UTF-8"))
@@ -281,7 +299,8 @@ private class ZipReader(
         }
     }
 
-    private fun unsafe(problem: String) = BundleException("$name is unsafe to unpack: it $problem; zip a bundle's folder")
+    private fun unsafe(problem: String) =
+        BundleException("$name is unsafe to unpack: it $problem; zip a bundle's folder")
 
     private fun isOfMacOs(entry: ZipEntry): Boolean =
         entry.name.startsWith("__MACOSX/") || entry.name.substringAfterLast('/') == ".DS_Store"

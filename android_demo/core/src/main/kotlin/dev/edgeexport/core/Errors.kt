@@ -6,11 +6,8 @@ package dev.edgeexport.core
  * A message is one line that says what is wrong, where, and what to do next: what a stranger's file puts into it can
  * neither break it nor steer a terminal. [exitCode] is what the command lines of edge-export end with.
  */
-public sealed class EdgeExportException(
-    message: String,
-    cause: Throwable?,
-    public val exitCode: Int,
-) : Exception(cause) {
+public sealed class EdgeExportException(message: String, cause: Throwable?, public val exitCode: Int) :
+    Exception(cause) {
     final override val message: String = printable(message)
 }
 
@@ -21,11 +18,8 @@ public class UsageException(message: String, cause: Throwable? = null) : EdgeExp
 public open class BundleException(message: String, cause: Throwable? = null) : EdgeExportException(message, cause, 4)
 
 /** A bundle is of [found], another version of the contract than the one read here: fetch or build it again. */
-public class BundleVersionException(
-    message: String,
-    public val found: Long,
-    cause: Throwable? = null,
-) : BundleException(message, cause)
+public class BundleVersionException(message: String, public val found: Long, cause: Throwable? = null) :
+    BundleException(message, cause)
 
 /** The result cannot be written: no permission, no space. */
 public class OutputException(message: String, cause: Throwable? = null) : EdgeExportException(message, cause, 6)

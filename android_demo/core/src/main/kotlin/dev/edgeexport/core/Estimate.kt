@@ -47,7 +47,10 @@ public fun Manifest.estimate(request: Request, overhead: Estimate, keepLoaded: B
 internal fun refuseLittleMemory(needed: Estimate, available: Long?) {
     if (available != null && available < needed.totalBytes) {
         throw GenerationException(
-            "this needs ${fixed(needed.totalBytes / MEGA, 0)} MB of memory, ${fixed(available / MEGA, 0)} MB are free; " +
+            "this needs ${fixed(
+                needed.totalBytes / MEGA,
+                0,
+            )} MB of memory, ${fixed(available / MEGA, 0)} MB are free; " +
                 "close other programs, ask for fewer seconds, or go on all the same by force (--force)",
         )
     }

@@ -76,7 +76,10 @@ internal fun audioOf(stages: Map<String, List<Event>>): Tensor {
     val pieces = stages.getValue("decoder").map { it.tensors.getValue("audio") }
     val audio = joined(pieces, sampleRate = 1)
     val shape = listOf(audio.channels.size.toLong(), audio.samples.toLong())
-    return Tensor.of(shape, FloatArray(audio.channels.size * audio.samples) {
-        audio.channels[it / audio.samples][it % audio.samples]
-    })
+    return Tensor.of(
+        shape,
+        FloatArray(audio.channels.size * audio.samples) {
+            audio.channels[it / audio.samples][it % audio.samples]
+        },
+    )
 }

@@ -166,11 +166,8 @@ internal fun joined(pieces: List<Tensor>, sampleRate: Int): Audio {
 }
 
 /** One program: loaded at its first run, timed, and closed with this object. */
-internal class Stage(
-    private val name: String,
-    private val programs: OpenProgram,
-    private val count: Int = 1,
-) : AutoCloseable {
+internal class Stage(private val name: String, private val programs: OpenProgram, private val count: Int = 1) :
+    AutoCloseable {
     private var program: Program? = null
     private var load = 0.0
     private var run = 0.0

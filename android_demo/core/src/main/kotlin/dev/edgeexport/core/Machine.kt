@@ -53,7 +53,8 @@ public data class Machine(
         /** What the text of /proc/cpuinfo calls the first core. */
         internal fun cpuName(cpuinfo: String): String {
             val first = coresIn(cpuinfo).first()
-            return listOf("model name", "Hardware", "CPU part").firstNotNullOfOrNull { first[it]?.ifEmpty { null } } ?: ""
+            return listOf("model name", "Hardware", "CPU part").firstNotNullOfOrNull { first[it]?.ifEmpty { null } }
+                ?: ""
         }
 
         /** The features that every core has by the text of /proc/cpuinfo, in the order of the first one. */
@@ -76,9 +77,8 @@ public data class Machine(
 
         private fun meminfo(name: String): Long? = kilobytes(textOf("/proc/meminfo"), name)
 
-        private fun kilobytes(text: String, name: String): Long? =
-            text.lineSequence().find { it.startsWith("$name:") }
-                ?.substringAfter(':')?.trim()?.substringBefore(' ')?.toLongOrNull()?.times(KIBI)
+        private fun kilobytes(text: String, name: String): Long? = text.lineSequence().find { it.startsWith("$name:") }
+            ?.substringAfter(':')?.trim()?.substringBefore(' ')?.toLongOrNull()?.times(KIBI)
 
         private fun textOf(path: String): String = try {
             File(path).readText()

@@ -25,11 +25,8 @@ public interface BundleFile {
 }
 
 /** A file of which no more is to be said, such as a licence. */
-public data class FileSpec(
-    override val file: String,
-    override val sha256: String,
-    override val bytes: Long,
-) : BundleFile
+public data class FileSpec(override val file: String, override val sha256: String, override val bytes: Long) :
+    BundleFile
 
 /** What became of a program's graph: how many delegates and delegated operators, and what stayed outside. */
 public data class GraphSpec(val delegates: Long, val delegated: Long, val undelegated: Map<String, Long>)
@@ -185,8 +182,10 @@ private fun requireVersion(value: JsonElement?) {
     val ours = SCHEMA_VERSION.toBigInteger()
     val problem = when {
         found!! > ours -> "is $found, this edge-export reads up to $ours; upgrade edge-export"
+
         found < ours ->
             "is $found, this edge-export reads $ours: made by an earlier version; build it again, or fetch a newer one"
+
         else -> return
     }
     val version = found.min(Long.MAX_VALUE.toBigInteger()).toLong()
@@ -242,7 +241,14 @@ private fun validate(made: Manifest) {
 }
 
 private fun readModel(value: JsonElement, path: String): ModelSpec = Fields(
-    value, path, "name", "model_type", "diffusion_objective", "checkpoint_sha256", "parameters", "license",
+    value,
+    path,
+    "name",
+    "model_type",
+    "diffusion_objective",
+    "checkpoint_sha256",
+    "parameters",
+    "license",
 ).run {
     ModelSpec(
         name = text("name"),
@@ -254,10 +260,9 @@ private fun readModel(value: JsonElement, path: String): ModelSpec = Fields(
     )
 }
 
-private fun readTarget(value: JsonElement, path: String): TargetSpec =
-    Fields(value, path, "name", "cpu_features").run {
-        TargetSpec(text("name"), get("cpu_features", listOf(::readText)))
-    }
+private fun readTarget(value: JsonElement, path: String): TargetSpec = Fields(value, path, "name", "cpu_features").run {
+    TargetSpec(text("name"), get("cpu_features", listOf(::readText)))
+}
 
 private fun readRule(value: JsonElement, path: String): RuleSpec =
     Fields(value, path, "submodule", "operator", "pattern", "weights", "activations").run {
@@ -291,7 +296,9 @@ private fun readMemory(value: JsonElement, path: String): MemorySpec =
 private fun readFile(value: JsonElement, path: String): FileSpec =
     Fields(value, path, "file", "sha256", "bytes").run { fileSpec() }
 
-private fun Fields.fileSpec(): FileSpec = FileSpec(text("file"), text("sha256"), whole("bytes")).also { requireFile(it) }
+private fun Fields.fileSpec(): FileSpec = FileSpec(text("file"), text("sha256"), whole("bytes")).also {
+    requireFile(it)
+}
 
 private fun Fields.requireFile(spec: BundleFile) {
     require(FILE_NAME.matches(spec.file), at("file")) {

@@ -124,8 +124,13 @@ private fun numbersOf(reference: Tensor, actual: Tensor): Pair<DoubleArray, Doub
 
 private fun doubles(tensor: Tensor): DoubleArray = when (tensor.dtype) {
     DType.FLOAT32 -> tensor.toFloatArray().let { numbers -> DoubleArray(numbers.size) { numbers[it].toDouble() } }
+
     DType.INT32 -> tensor.toIntArray().let { numbers -> DoubleArray(numbers.size) { numbers[it].toDouble() } }
-    DType.INT64 -> tensor.view().asLongBuffer().let { numbers -> DoubleArray(numbers.limit()) { numbers[it].toDouble() } }
+
+    DType.INT64 -> tensor.view().asLongBuffer().let { numbers ->
+        DoubleArray(numbers.limit()) { numbers[it].toDouble() }
+    }
+
     DType.FLOAT16 -> tensor.view().asShortBuffer().let { numbers -> DoubleArray(numbers.limit()) { half(numbers[it]) } }
 }
 

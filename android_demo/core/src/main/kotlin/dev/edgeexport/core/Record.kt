@@ -167,10 +167,20 @@ private fun document(record: Record): JsonObject {
     return objectOf(
         "record_version" to JsonPrimitive(RECORD_VERSION),
         "runtime" to run.runtime.let {
-            texts("name" to it.name, "version" to it.version, "engine" to it.engine, "engine_version" to it.engineVersion)
+            texts(
+                "name" to it.name,
+                "version" to it.version,
+                "engine" to it.engine,
+                "engine_version" to it.engineVersion,
+            )
         },
         "bundle" to run.bundle.let {
-            texts("manifest_sha256" to it.manifestSha256, "model" to it.model, "backend" to it.backend, "recipe" to it.recipe)
+            texts(
+                "manifest_sha256" to it.manifestSha256,
+                "model" to it.model,
+                "backend" to it.backend,
+                "recipe" to it.recipe,
+            )
         },
         "label" to JsonPrimitive(run.label),
         "machine" to machineJson(run.machine),
@@ -235,7 +245,12 @@ private fun wavJson(wav: WavReport) = objectOf(
 
 private fun objectOf(vararg entries: Pair<String, JsonElement>) = JsonObject(linkedMapOf(*entries))
 
-private fun texts(vararg entries: Pair<String, String>) = JsonObject(entries.associate { it.first to JsonPrimitive(it.second) })
+private fun texts(vararg entries: Pair<String, String>) = JsonObject(
+    entries.associate {
+        it.first to
+            JsonPrimitive(it.second)
+    },
+)
 
 @OptIn(ExperimentalSerializationApi::class)
 private fun number(number: Double): JsonPrimitive = JsonUnquotedLiteral(shortest(number))
@@ -313,7 +328,14 @@ private fun readIdentity(value: JsonElement, path: String) =
     }
 
 private fun readMachine(value: JsonElement, path: String) = Fields(
-    value, path, "system", "architecture", "cpu", "cpu_features", "cores", "memory_bytes",
+    value,
+    path,
+    "system",
+    "architecture",
+    "cpu",
+    "cpu_features",
+    "cores",
+    "memory_bytes",
 ).run {
     Machine(
         system = text("system"),
@@ -328,7 +350,12 @@ private fun readMachine(value: JsonElement, path: String) = Fields(
 private fun readStage(value: JsonElement, path: String) =
     Fields(value, path, "stage", "index", "count", "load", "run", "peak_rss_mb").run {
         StageRecord(
-            text("stage"), whole("index"), whole("count"), number("load"), number("run"), number("peak_rss_mb"),
+            text("stage"),
+            whole("index"),
+            whole("count"),
+            number("load"),
+            number("run"),
+            number("peak_rss_mb"),
         )
     }
 

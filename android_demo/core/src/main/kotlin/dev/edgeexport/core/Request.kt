@@ -75,6 +75,7 @@ private fun isSpace(character: Char): Boolean = when (character) {
     in '\t'..'\r', in '\u001C'..' ', '\u0085', '\u00A0', '\u1680', in '\u2000'..'\u200A',
     '\u2028', '\u2029', '\u202F', '\u205F', '\u3000',
     -> true
+
     else -> false
 }
 

@@ -13,11 +13,8 @@ import kotlin.math.abs
 private const val MAX_WHOLE_FLOAT = 1L shl 53
 
 /** [problem] is what is wrong with the value at [path]; an empty path is the document itself. */
-internal class SchemaException(
-    val path: String,
-    val problem: String,
-    cause: Throwable? = null,
-) : Exception(if (path.isEmpty()) problem else "$path: $problem", cause)
+internal class SchemaException(val path: String, val problem: String, cause: Throwable? = null) :
+    Exception(if (path.isEmpty()) problem else "$path: $problem", cause)
 
 internal inline fun require(condition: Boolean, path: String, problem: () -> String) {
     if (!condition) throw SchemaException(path, problem())
@@ -99,8 +96,11 @@ private fun join(path: String, key: String): String = if (path.isEmpty() || key.
 /** What kind of value it is, as every runtime names it. */
 internal fun kindOf(value: JsonElement): String = when (value) {
     is JsonNull -> "null"
+
     is JsonObject -> "dict"
+
     is JsonArray -> "list"
+
     is JsonPrimitive -> when {
         value.isString -> "str"
         value.content == "true" || value.content == "false" -> "bool"
@@ -112,8 +112,11 @@ internal fun kindOf(value: JsonElement): String = when (value) {
 /** The value as Python's `repr` shows it. */
 internal fun shown(value: JsonElement?): String = when (value) {
     null, is JsonNull -> "None"
+
     is JsonArray -> value.joinToString(prefix = "[", postfix = "]") { shown(it) }
+
     is JsonObject -> value.entries.joinToString(prefix = "{", postfix = "}") { "${quoted(it.key)}: ${shown(it.value)}" }
+
     is JsonPrimitive -> when (kindOf(value)) {
         "str" -> quoted(value.content)
         "bool" -> value.content.replaceFirstChar(Char::uppercaseChar)

@@ -92,8 +92,11 @@ internal object StrictJson {
                         nameEnd = place
                         continue
                     }
+
                     '{', '[' -> open()
+
                     '}', ']' -> keys.removeLastOrNull()
+
                     ':' -> note()
                 }
                 place++

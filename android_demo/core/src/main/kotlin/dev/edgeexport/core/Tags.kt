@@ -155,7 +155,11 @@ private fun DataInputStream.skipExactly(count: Long) {
     try {
         while (left > 0) {
             val skipped = skip(left)
-            if (skipped > 0) left -= skipped else if (readByte() >= Byte.MIN_VALUE) left--
+            if (skipped > 0) {
+                left -= skipped
+            } else if (readByte() >= Byte.MIN_VALUE) {
+                left--
+            }
         }
     } catch (_: EOFException) {
         return

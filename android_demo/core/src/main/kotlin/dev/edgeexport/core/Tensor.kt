@@ -33,11 +33,7 @@ internal data class Form(val dtype: DType, val shape: List<Long>) {
  *
  * @property data exactly the tensor's bytes, from position 0 to the limit; nobody writes to it once it is handed on.
  */
-public class Tensor(
-    public val dtype: DType,
-    public val shape: List<Long>,
-    data: ByteBuffer,
-) {
+public class Tensor(public val dtype: DType, public val shape: List<Long>, data: ByteBuffer) {
     public val data: ByteBuffer = data.slice().order(ByteOrder.LITTLE_ENDIAN)
 
     internal val form get() = Form(dtype, shape)
@@ -119,9 +115,11 @@ internal fun FloatArray.allFinite(): Boolean = all { it.isFinite() }
 /** Whether no number is NaN or infinite; whole numbers never are. */
 internal fun Tensor.isFinite(): Boolean = when (dtype) {
     DType.FLOAT32 -> view().asFloatBuffer().let { numbers -> (0 until numbers.limit()).all { numbers[it].isFinite() } }
+
     DType.FLOAT16 -> view().asShortBuffer().let { numbers ->
         (0 until numbers.limit()).all { numbers[it].toInt() and HALF_EXPONENT != HALF_EXPONENT }
     }
+
     DType.INT32, DType.INT64 -> true
 }
 

@@ -78,7 +78,9 @@ private fun isPrintable(point: Int): Boolean = when (Character.getType(point).to
     Character.CONTROL, Character.FORMAT, Character.SURROGATE, Character.PRIVATE_USE, Character.UNASSIGNED,
     Character.LINE_SEPARATOR, Character.PARAGRAPH_SEPARATOR,
     -> false
+
     Character.SPACE_SEPARATOR -> point == SPACE.code
+
     else -> true
 }
 
@@ -113,5 +115,6 @@ private fun written(number: BigDecimal, exponentFrom: Int): String {
     val digits = plain.unscaledValue().abs().toString()
     val mantissa = if (digits.length == 1) digits else "${digits[0]}.${digits.substring(1)}"
     val sign = if (exponent < 0) '-' else '+'
-    return (if (plain.signum() < 0) "-" else "") + mantissa + "e" + sign + Math.abs(exponent).toString().padStart(2, '0')
+    return (if (plain.signum() < 0) "-" else "") + mantissa + "e" + sign +
+        Math.abs(exponent).toString().padStart(2, '0')
 }

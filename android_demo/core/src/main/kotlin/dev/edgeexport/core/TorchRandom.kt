@@ -80,7 +80,13 @@ public class TorchRandom(seed: Long) {
 
         /** The seed that torch makes of one beyond 32 bits: the low ones of a number of 64 bits. */
         fun sameSound(seed: Long): String {
-            val drawn = if (seed == -1L) "; where -1 is to draw one, as in stable-audio-tools, say --seed random" else ""
+            val drawn = if (seed ==
+                -1L
+            ) {
+                "; where -1 is to draw one, as in stable-audio-tools, say --seed random"
+            } else {
+                ""
+            }
             return "; torch.manual_seed takes it as ${seed and MAX_SEED}, which gives the same sound$drawn"
         }
     }

@@ -79,8 +79,20 @@ fun resealed(document: JsonObject): String {
 }
 
 /** The case is refused with its very message, or one that begins like it. */
-inline fun <reified Refusal : EdgeExportException> assertRefused(case: JsonObject, path: File? = null, action: () -> Unit) {
-    val message = assertThrows<Refusal> { action() }.message.let { if (path == null) it else it.replace("$path", "PATH") }
+inline fun <reified Refusal : EdgeExportException> assertRefused(
+    case: JsonObject,
+    path: File? = null,
+    action: () -> Unit,
+) {
+    val message = assertThrows<Refusal> { action() }.message.let {
+        if (path ==
+            null
+        ) {
+            it
+        } else {
+            it.replace("$path", "PATH")
+        }
+    }
     assertTrue(message.none { it < ' ' }, message)
     val begins = case["begins"]?.jsonPrimitive?.content
     if (begins == null) assertEquals(case.text("error"), message) else assertTrue(message.startsWith(begins), message)

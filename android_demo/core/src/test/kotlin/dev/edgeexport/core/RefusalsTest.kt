@@ -23,7 +23,8 @@ class RefusalsTest {
         val manifest = Manifest.parse(document("broken/manifests").text("good"))
         assertEquals(listOf("conditioner", "dit", "decoder"), manifest.programs.keys.toList())
         assertEquals("birds, 鳥", manifest.golden.request.prompt)
-        val names = listOf("conditioner.pte", "dit.pte", "decoder.pte", "tokenizer.json", "LICENSE.txt", "golden.safetensors")
+        val names =
+            listOf("conditioner.pte", "dit.pte", "decoder.pte", "tokenizer.json", "LICENSE.txt", "golden.safetensors")
         assertEquals(names, manifest.files.map { it.file })
         assertEquals(listOf(6, 3, 2, 3, 4, 7), load(document("broken/tokenizers").text("good")).encode("bb a<x>"))
     }
@@ -78,7 +79,9 @@ class RefusalsTest {
 
     @Test
     fun `another version is an error of its own`() {
-        val text = document("broken/manifests").text("good").replace("\"schema_version\": $SCHEMA_VERSION", "\"schema_version\": 5")
+        val text = document(
+            "broken/manifests",
+        ).text("good").replace("\"schema_version\": $SCHEMA_VERSION", "\"schema_version\": 5")
         val error = assertThrows<BundleVersionException> { Manifest.parse(text) }
         assertEquals(SCHEMA_VERSION + 1L, error.found)
         assertEquals(4, error.exitCode)
@@ -87,7 +90,11 @@ class RefusalsTest {
     @Test
     fun `nesting that would exhaust the stack is refused`() {
         for (text in listOf("[".repeat(100_000), "{\"a\":".repeat(100_000), "[[],".repeat(1000))) {
-            assertTrue("nested more" in assertThrows<BundleException> { Manifest.parse(text) }.message || text.length < 5000)
+            assertTrue(
+                "nested more" in assertThrows<BundleException> {
+                    Manifest.parse(text)
+                }.message || text.length < 5000,
+            )
         }
     }
 
@@ -109,7 +116,12 @@ class RefusalsTest {
     @Test
     fun `what is no file is one line`() {
         val none = File(folder, "none")
-        assertEquals("cannot read $none: No such file or directory; copy or build the bundle again", refusal { Tokenizer.load(none) })
+        assertEquals(
+            "cannot read $none: No such file or directory; copy or build the bundle again",
+            refusal {
+                Tokenizer.load(none)
+            },
+        )
         assertTrue(refusal { Record.read(none) }.startsWith("no record at $none: not a file"))
         assertTrue(refusal { Tags.read(none) }.startsWith("cannot read $none: No such file or directory; name a WAV"))
         assertTrue("is not a bundle: it has no manifest.json" in refusal { Manifest.load(folder) })
@@ -140,7 +152,12 @@ class RefusalsTest {
             var refused = 0
             repeat(400) {
                 val data = good.copyOf(if (dice.nextInt(4) == 0) dice.nextInt(good.size) else good.size)
-                repeat(dice.nextInt(1, 5)) { if (data.isNotEmpty()) data[dice.nextInt(data.size)] = dice.nextInt().toByte() }
+                repeat(dice.nextInt(1, 5)) {
+                    if (data.isNotEmpty()) {
+                        data[dice.nextInt(data.size)] =
+                            dice.nextInt().toByte()
+                    }
+                }
                 try {
                     read(data)
                 } catch (error: EdgeExportException) {
@@ -152,8 +169,7 @@ class RefusalsTest {
         }
     }
 
-    private fun load(text: String): Tokenizer =
-        Tokenizer.load(File(folder, "tokenizer.json").apply { writeText(text) })
+    private fun load(text: String): Tokenizer = Tokenizer.load(File(folder, "tokenizer.json").apply { writeText(text) })
 
     private fun refusal(action: () -> Unit): String = assertThrows<EdgeExportException> { action() }.message
 }

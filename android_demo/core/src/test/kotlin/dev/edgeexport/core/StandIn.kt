@@ -81,10 +81,7 @@ class StandIn(private val spec: GenerationSpec) : Engine {
 }
 
 /** The tiny bundle with stand-ins for its programs. */
-fun standIn(
-    bundle: Bundle = Bundle.open(TINY_BUNDLE),
-    keepLoaded: Boolean = true,
-): Pair<Generator, StandIn> {
+fun standIn(bundle: Bundle = Bundle.open(TINY_BUNDLE), keepLoaded: Boolean = true): Pair<Generator, StandIn> {
     val engine = StandIn(bundle.manifest.generation)
     return Generator(bundle, bundle.programs(engine), engine.overhead, keepLoaded) to engine
 }

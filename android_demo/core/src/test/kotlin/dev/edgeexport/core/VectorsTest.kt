@@ -27,17 +27,18 @@ class VectorsTest {
     }
 
     @TestFactory
-    fun `a prompt is cut before its end and padded`() = Tokenizer.load(File(FIXTURES, "golden/t5.json")).let { tokenizer ->
-        val length = document("golden/tokenizer").int("length")
-        each("golden/tokenizer", key = "prompts") { case ->
-            val made = tokenizer.encodePrompt(case.text("text"), length)
-            assertEquals(case.list("ids").ints(), made.ids.toList())
-            val tokens = case.int("tokens")
-            assertEquals(List(length) { if (it < tokens) 1f else 0f }, made.mask.toList())
-            val counts = listOf(made.tokens, made.dropped, made.unknown)
-            assertEquals(listOf(tokens, case.int("dropped"), case.int("unknown")), counts)
+    fun `a prompt is cut before its end and padded`() =
+        Tokenizer.load(File(FIXTURES, "golden/t5.json")).let { tokenizer ->
+            val length = document("golden/tokenizer").int("length")
+            each("golden/tokenizer", key = "prompts") { case ->
+                val made = tokenizer.encodePrompt(case.text("text"), length)
+                assertEquals(case.list("ids").ints(), made.ids.toList())
+                val tokens = case.int("tokens")
+                assertEquals(List(length) { if (it < tokens) 1f else 0f }, made.mask.toList())
+                val counts = listOf(made.tokens, made.dropped, made.unknown)
+                assertEquals(listOf(tokens, case.int("dropped"), case.int("unknown")), counts)
+            }
         }
-    }
 
     @TestFactory
     fun `a seed becomes torch's noise, bit for bit`() = each("golden/noise") { case ->
@@ -47,7 +48,11 @@ class VectorsTest {
             val made = random.randn(draw.list("shape").ints().reduce(Int::times))
             val first = draw.list("first").floats()
             assertArrayEquals(first, made.copyOf(first.size), tolerance)
-            assertArrayEquals(draw.list("last").floats(), made.copyOfRange(made.size - first.size, made.size), tolerance)
+            assertArrayEquals(
+                draw.list("last").floats(),
+                made.copyOfRange(made.size - first.size, made.size),
+                tolerance,
+            )
             val bytes = ByteBuffer.allocate(made.size * 4).order(ByteOrder.LITTLE_ENDIAN)
             bytes.asFloatBuffer().put(made)
             assertEquals(draw.text("sha256"), sha256Of(bytes.array()))
@@ -141,26 +146,31 @@ class VectorsTest {
     }
 
     @TestFactory
-    fun `a whole generation is the reference's to the byte`(@TempDir folder: File) = each("vectors/generations") { case ->
-        val asked = case.getValue("request").jsonObject
-        val request = Request(
-            prompt = asked.text("prompt"),
-            seconds = asked.double("seconds"),
-            seed = asked.getValue("seed").jsonPrimitive.long,
-            steps = asked.getValue("steps").takeUnless { it is JsonNull }?.jsonPrimitive?.int,
-        )
-        val (generator, _) = standIn(Bundle.open(File(FIXTURES, document("vectors/generations").text("bundle"))))
-        val pieces = generator.pieces(request)
-        assertEquals(case.list("pieces").map { it.jsonPrimitive.content }, pieces)
-        val clip = runBlocking { generator.generate(request) }
-        val file = File(folder, "x.wav")
-        val report = clip.save(file, finishing = Finishing(normalize = case.flag("normalize")))
-        val wav = case.getValue("wav").jsonObject
-        assertEquals(wav.text("sha256"), sha256Of(file))
-        assertEquals(wav.double("peak"), report.peak)
-        assertEquals(listOf(wav.int("bytes"), wav.int("samples")), listOf(report.bytes.toInt(), report.samples))
-        assertEquals(case.int("clipped").toLong(), report.clipped)
-        assertEquals(pieces.size - 1, runBlocking { generator.events(request).toList() }.size)
-        assertNotNull(assertThrows<GenerationException> { generator.also { it.close() }.let { runBlocking { it.generate(request) } } })
-    }
+    fun `a whole generation is the reference's to the byte`(@TempDir folder: File) =
+        each("vectors/generations") { case ->
+            val asked = case.getValue("request").jsonObject
+            val request = Request(
+                prompt = asked.text("prompt"),
+                seconds = asked.double("seconds"),
+                seed = asked.getValue("seed").jsonPrimitive.long,
+                steps = asked.getValue("steps").takeUnless { it is JsonNull }?.jsonPrimitive?.int,
+            )
+            val (generator, _) = standIn(Bundle.open(File(FIXTURES, document("vectors/generations").text("bundle"))))
+            val pieces = generator.pieces(request)
+            assertEquals(case.list("pieces").map { it.jsonPrimitive.content }, pieces)
+            val clip = runBlocking { generator.generate(request) }
+            val file = File(folder, "x.wav")
+            val report = clip.save(file, finishing = Finishing(normalize = case.flag("normalize")))
+            val wav = case.getValue("wav").jsonObject
+            assertEquals(wav.text("sha256"), sha256Of(file))
+            assertEquals(wav.double("peak"), report.peak)
+            assertEquals(listOf(wav.int("bytes"), wav.int("samples")), listOf(report.bytes.toInt(), report.samples))
+            assertEquals(wav.int("clipped").toLong(), report.clipped)
+            assertEquals(pieces.size - 1, runBlocking { generator.events(request).toList() }.size)
+            assertNotNull(
+                assertThrows<GenerationException> {
+                    generator.also { it.close() }.let { runBlocking { it.generate(request) } }
+                },
+            )
+        }
 }
