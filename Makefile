@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 DEMO_PROMPT := warm arpeggios on house beats 120BPM
 
-.PHONY: setup demo test quick soak arm lint format bench fuzz train-tiny clean
+.PHONY: setup demo test quick soak arm android lint format bench fuzz train-tiny clean
 
 setup: $(VENV)/.installed
 
@@ -50,6 +50,10 @@ soak: setup
 arm: setup
 	$(BIN)/edge-export device setup --on qemu --yes
 	command -v chromium >/dev/null || apt-get install -y chromium
+
+# The Kotlin for phones, without Google's servers: how it is written, compiled, tested; as dex, and tested from there.
+android: setup
+	$(BIN)/python -m android_demo.offline check
 
 # A minute for each reader of files from strangers, in C++ and in Python.
 FUZZ_SECONDS ?= 60

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("edge_export", "quantization", "runtime_py", "post_training")
+PACKAGES = ("android_demo", "edge_export", "quantization", "runtime_py", "post_training")
 MAY_PRINT = ("console.py", "command_line.py", "__main__.py")
 PRINTING = {"print", "rich.print", "sys.stdout.write", "sys.stderr.write", "Console", "rich.console.Console"}
 PRINTING |= {f"typer.{name}" for name in ("echo", "secho", "confirm", "prompt")}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("edge_export", "quantization", "runtime_py", "post_training", "benchmarks")
+PACKAGES = ("android_demo", "edge_export", "quantization", "runtime_py", "post_training", "benchmarks")
 HEAVY = {"torch", "torchao", "executorch", "litert_torch", "litert_quantizer", "ai_edge_litert", "matplotlib"}
 
 
