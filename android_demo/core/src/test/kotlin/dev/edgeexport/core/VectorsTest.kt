@@ -170,9 +170,9 @@ class VectorsTest {
             val file = File(folder, "x.wav")
             val report = clip.save(file, finishing = Finishing(normalize = case.flag("normalize")))
             val finishing = Finishing(normalize = case.flag("normalize"))
-        val exact = clip.save(File(folder, "y.wav"), float32 = true, finishing = finishing)
-        assertEquals(case.text("float32_sha256"), exact.sha256)
-        val wav = case.getValue("wav").jsonObject
+            val exact = clip.save(File(folder, "y.wav"), float32 = true, finishing = finishing)
+            assertEquals(case.text("float32_sha256"), exact.sha256)
+            val wav = case.getValue("wav").jsonObject
             assertEquals(wav.text("sha256"), sha256Of(file))
             assertEquals(wav.double("peak"), report.peak)
             assertEquals(listOf(wav.int("bytes"), wav.int("samples")), listOf(report.bytes.toInt(), report.samples))
