@@ -23,10 +23,16 @@ public class Bundle private constructor(
     /** Whether the golden vectors are here; an app may leave them out of what it ships. */
     public val hasGolden: Boolean get() = file(manifest.golden).exists()
 
-    /** @throws BundleException the tokenizer's file is none. */
+    /**
+     * The bundle's tokenizer.
+     *
+     * @throws BundleException its file is none.
+     */
     public fun readTokenizer(): Tokenizer = Tokenizer.load(file(manifest.tokenizer))
 
-    /** Hold all files against the sizes and hashes that the manifest records; those in [receipts] are not hashed again. */
+    /**
+     * Hold all files against the sizes and hashes that the manifest records; those in [receipts] are not hashed again.
+     */
     private fun check(receipts: Receipts?, trust: Boolean) {
         // Java's clock counts milliseconds: where a file changed within the same one, it is unsure either way.
         val begunNs = System.currentTimeMillis() * 1_000_000
@@ -46,7 +52,8 @@ public class Bundle private constructor(
         if (hashed) receipts?.write(folder, manifestSha256, right, begunNs)
     }
 
-    private fun requirePlain(spec: BundleFile) {
+    /** [BundleException] where it is no plain file of the size that the manifest says. */
+    internal fun requirePlain(spec: BundleFile) {
         val file = file(spec)
         val path = file.toPath()
         if (!Files.exists(path, LinkOption.NOFOLLOW_LINKS)) {

@@ -16,10 +16,10 @@ import java.util.zip.ZipInputStream
 import kotlin.coroutines.CoroutineContext
 
 /**
- * The bundles that an app keeps in [folder], each in a folder of its own, named after its seal.
+ * The bundles that an app keeps in [folder], each in a folder of its own, named after its manifest's sha256.
  *
- * What comes in is copied beside them, checked as a whole, and then appears in one move: a bundle is there complete or not
- * at all. One process uses a store at a time.
+ * What comes in is copied beside them, checked as a whole, and then appears in one move: a bundle is there complete or
+ * not at all. One process uses a store at a time.
  *
  * @param target the device family that this app is of, such as "android-arm64"; bundles for others are refused.
  * @param receipts where to note which files were hashed.
@@ -43,7 +43,9 @@ public class BundleStore(
      */
     public fun open(bundle: File): Bundle = Bundle.open(bundle, receipts).also { requireTarget(it.manifest) }
 
-    /** Remove a bundle, at once as far as anyone sees. Programs that are loaded from it play on until they are closed. */
+    /**
+     * Remove a bundle, at once as far as anyone sees. Programs that are loaded from it play on until they are closed.
+     */
     public fun delete(bundle: File) {
         val gone = File(folder, PARTIAL + UUID.randomUUID())
         (if (bundle.renameTo(gone)) gone else bundle).deleteRecursively()
@@ -82,8 +84,8 @@ public class BundleStore(
     }
 
     /**
-     * Take in a bundle from a zip: its files, or one folder of them, and nothing else. The stream is read to its end and
-     * not closed. A bundle that is here already is left as it is.
+     * Take in a bundle from a zip: its files, or one folder of them, and nothing else. The stream is read to its end
+     * and not closed. A bundle that is here already is left as it is.
      *
      * Cancelling leaves nothing behind. [onBytes] is called with the bytes unpacked so far.
      *

@@ -45,7 +45,9 @@ internal fun readBytes(file: File, advice: String): ByteArray = try {
     throw BundleException("cannot read $file: ${reason(error)}; $advice", error)
 }
 
-/** Put [data] at [file] in one move: it is there whole, or what was there stays; [OutputException] where it cannot be. */
+/**
+ * Put [data] at [file] in one move: it is there whole, or what was there stays; [OutputException] where it cannot be.
+ */
 internal fun replaceFile(file: File, data: ByteArray) {
     if (file.isDirectory) throw OutputException("$file is a folder; name a file")
     val folder = file.absoluteFile.parentFile

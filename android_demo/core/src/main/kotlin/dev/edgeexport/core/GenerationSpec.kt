@@ -53,7 +53,8 @@ public data class SamplerSpec(val kind: String, val parameters: Map<String, Doub
     internal val sampler get() = SAMPLERS.getValue(kind)
 
     /**
-     * The sigmas recorded here, or those of another number of steps by the same parameters; there is one more than steps.
+     * The sigmas recorded here, or those of another number of steps by the same parameters; there is one more than
+     * steps.
      *
      * @throws UsageException steps out of range.
      */

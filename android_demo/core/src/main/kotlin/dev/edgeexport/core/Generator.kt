@@ -5,6 +5,7 @@ import kotlinx.coroutines.flow.emitAll
 import kotlinx.coroutines.flow.flow
 import kotlinx.coroutines.flow.onEach
 import java.io.File
+import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.locks.ReentrantLock
 import kotlin.concurrent.withLock
 
@@ -47,8 +48,8 @@ public class Clip internal constructor(
 /**
  * A bundle ready to play: prompts in, audio out. It knows no screen and no loudspeaker.
  *
- * Several coroutines may share one: their programs' runs take turns, so that they need no more memory than one. Programs
- * run in the collector's own context: collect with `flowOn` a dispatcher that may block.
+ * Several coroutines may share one: their programs' runs take turns, so that they need no more memory than one.
+ * Programs run in the collector's own context: collect with `flowOn` a dispatcher that may block.
  *
  * @param overhead what the engine of [programs] takes for itself ([Engine.overhead]).
  * @param keepLoaded programs stay loaded until [close]; else each is loaded when its turn comes and closed when it is
@@ -64,7 +65,9 @@ public class Generator(
 ) : AutoCloseable {
     private val tokenizer = bundle.readTokenizer()
     private val turn = ReentrantLock()
-    private val loaded = HashMap<String, Program>()
+    private val loaded = ConcurrentHashMap<String, Program>()
+
+    @Volatile
     private var source: OpenProgram? = programs
 
     @Volatile
@@ -96,8 +99,8 @@ public class Generator(
      * under way. The conditioning of the last prompt and seconds is kept, so that another seed of them begins with the
      * dit. [record] watches it for a record.
      *
-     * Collecting it throws [UsageException] for a request out of range, and [GenerationException] where a program failed
-     * or returned NaN, memory is short, or this generator was closed.
+     * Collecting it throws [UsageException] for a request out of range, and [GenerationException] where a program
+     * failed or returned NaN, memory is short, or this generator was closed.
      */
     public fun events(request: Request, record: Recorder? = null): Flow<Event> = flow {
         val prompt = encode(request)
@@ -165,7 +168,9 @@ public class Generator(
         if (event.stage == "conditioner") remembered = Conditioning(request.prompt, request.seconds, event.tensors)
     }
 
-    /** [program], whose runs take turns with all others of this generator; owned: it is closed when its stage is done. */
+    /**
+     * [program], whose runs take turns with all others of this generator; owned: it is closed when its stage is done.
+     */
     private inner class InTurn(private val program: Program, private val owned: Boolean) : Program {
         override fun run(inputs: Tensors): Tensors = turn.withLock {
             opened()

@@ -43,9 +43,9 @@ internal fun Tokenizer.encodePrompt(request: Request, spec: GenerationSpec): Pro
  */
 internal class Loop(private val spec: GenerationSpec, private val programs: OpenProgram) {
     /**
-     * The whole generation. Together the decoder's pieces are exactly the seconds asked for, and each is ready while the
-     * next is still to be decoded. A stage's program is loaded when its turn comes and closed when it is done, or when
-     * the collector is cancelled. The conditioner's outputs reach the dit by name, whatever they are: given as
+     * The whole generation. Together the decoder's pieces are exactly the seconds asked for, and each is ready while
+     * the next is still to be decoded. A stage's program is loaded when its turn comes and closed when it is done, or
+     * when the collector is cancelled. The conditioner's outputs reach the dit by name, whatever they are: given as
      * [conditioning], from an earlier generation of the same prompt and seconds, they are not computed again.
      *
      * [GenerationException] when a program fails or returns NaN.

@@ -24,7 +24,7 @@ public interface BundleFile {
     public val bytes: Long
 }
 
-/** A file of which no more is to be said, such as a licence. */
+/** A file without anything more to know, such as a licence. */
 public data class FileSpec(override val file: String, override val sha256: String, override val bytes: Long) :
     BundleFile
 
@@ -126,8 +126,8 @@ public data class Manifest(
 
     public companion object {
         /**
-         * Read a manifest from its JSON text. The version is looked at first, so that a later manifest is called that and
-         * not "unknown key".
+         * Read a manifest from its JSON text. The version is looked at first, so that a later manifest is called that
+         * and not "unknown key".
          *
          * @throws BundleVersionException from another version.
          * @throws BundleException not JSON, or it breaks the contract; the message carries the place in the document.

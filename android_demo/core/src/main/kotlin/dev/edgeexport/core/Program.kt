@@ -20,7 +20,9 @@ public interface Program : AutoCloseable {
     override fun close()
 }
 
-/** How a program is to be run: on so many [threads] of the CPU, or as many as the engine finds; [float16] where it can. */
+/**
+ * How a program is to be run: on so many [threads] of the CPU, or as many as the engine finds; [float16] where it can.
+ */
 public data class ProgramOptions(val threads: Int? = null, val float16: Boolean = false)
 
 /**
@@ -55,7 +57,7 @@ public fun interface OpenProgram {
 }
 
 /**
- * Opens the bundle's own programs with [engine].
+ * Opens the bundle's own programs with [engine]; opening throws [BundleException] where a file has gone meanwhile.
  *
  * @throws UsageException the engine takes programs of another backend, or [threads] are out of range.
  */
@@ -69,6 +71,7 @@ public fun Bundle.programs(engine: Engine, threads: Int? = null): OpenProgram {
     return OpenProgram { role ->
         val signature = manifest.generation.programs.getValue(role)
         val options = ProgramOptions(threads, float16 = role in manifest.recipe.float16)
+        requirePlain(manifest.programs.getValue(role))
         CheckedProgram(engine.open(file(manifest.programs.getValue(role)), role, signature, options), role, signature)
     }
 }

@@ -11,7 +11,8 @@ import java.nio.file.attribute.FileTime
 import java.util.concurrent.TimeUnit
 
 /**
- * Which files of a bundle were hashed and found right, so that they need not be hashed at every start; kept in [folder].
+ * Which files of a bundle were hashed and found right, so that they need not be hashed at every start; kept in
+ * [folder].
  *
  * A file is known by device, inode, size and the two times that every change of it alters. A receipt that is damaged,
  * foreign or cannot be kept costs time, never a bundle. Its form is that of all runtimes; on a computer

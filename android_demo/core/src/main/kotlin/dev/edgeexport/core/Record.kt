@@ -122,14 +122,14 @@ public class Record(public val run: RunInfo, public val tensors: Tensors, public
 
 /** Watches a generation for its record. */
 public class Recorder {
-    private val seen = ArrayList<Event>()
+    private val made = ArrayList<Event>()
     private val peaksMb = ArrayList<Double>()
 
     /** The events so far. */
-    public val events: List<Event> get() = seen
+    public val events: List<Event> get() = made
 
     internal fun add(event: Event) {
-        seen += event
+        made += event
         peaksMb += Machine.peakMemoryMb()
     }
 
@@ -143,7 +143,7 @@ public class Recorder {
     public fun record(generator: Generator, request: Request, run: RunInfo, wav: WavReport?): Record {
         val spec = generator.bundle.manifest.generation
         val resolved = request.resolved(spec)
-        val stages = seen.mapIndexed { place, event ->
+        val stages = made.mapIndexed { place, event ->
             StageRecord(
                 stage = event.stage,
                 index = event.index.toLong(),
@@ -153,7 +153,7 @@ public class Recorder {
                 peakRssMb = peaksMb[place],
             )
         }
-        val tensors = tensorsOf(spec, resolved, generator.encode(resolved), seen)
+        val tensors = tensorsOf(spec, resolved, generator.encode(resolved), made)
         return Record(run.copy(request = resolved, stages = stages), tensors, wav)
     }
 }
@@ -342,7 +342,7 @@ private fun readMachine(value: JsonElement, path: String) = Fields(
         architecture = text("architecture"),
         cpu = text("cpu"),
         cpuFeatures = get("cpu_features", listOf(::readText)),
-        cores = whole("cores").coerceIn(Int.MIN_VALUE.toLong(), Int.MAX_VALUE.toLong()).toInt(),
+        cores = int("cores"),
         memoryBytes = whole("memory_bytes"),
     )
 }
@@ -366,9 +366,9 @@ private fun readWav(value: JsonElement, path: String) = Fields(
     WavReport(
         sha256 = text("sha256"),
         bytes = whole("bytes"),
-        sampleRate = whole("sample_rate").toInt(),
-        channels = whole("channels").toInt(),
-        samples = whole("samples").toInt(),
+        sampleRate = int("sample_rate"),
+        channels = int("channels"),
+        samples = int("samples"),
         peak = number("peak"),
         clipped = whole("clipped"),
         float32 = flag("float32"),

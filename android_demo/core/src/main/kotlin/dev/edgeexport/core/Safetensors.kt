@@ -9,7 +9,8 @@ import java.nio.ByteBuffer
 import java.nio.ByteOrder
 
 /**
- * Reads safetensors files: named tensors behind a table of JSON, nothing that can run. It does not know what they are for.
+ * Reads safetensors files: named tensors behind a table of JSON, nothing that can run. It does not know what they are
+ * for.
  *
  * Format: https://github.com/huggingface/safetensors#format
  */

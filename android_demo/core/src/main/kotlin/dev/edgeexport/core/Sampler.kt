@@ -73,7 +73,8 @@ private fun logsnrGrid(steps: Int, parameters: Map<String, Double>): FloatArray 
 /**
  * clean = latent - sigma velocity; latent = (1 - next) clean + next noise (arXiv 2505.08175, section 3.4), in float32.
  *
- * Noise is drawn after each step but the last, whose noise would be times zero, and only when the next step is asked for.
+ * Noise is drawn after each step but the last, whose noise would be times zero, and only when the next step is asked
+ * for.
  */
 private fun pingpong(
     velocity: Velocity,

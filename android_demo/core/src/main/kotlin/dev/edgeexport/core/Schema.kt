@@ -42,6 +42,9 @@ internal class Fields(value: JsonElement, private val path: String, vararg keys:
 
     fun whole(key: String): Long = get(key, ::readWhole)
 
+    /** The same of what no sound document has beyond an Int: more counts as the most. */
+    fun int(key: String): Int = whole(key).coerceIn(Int.MIN_VALUE.toLong(), Int.MAX_VALUE.toLong()).toInt()
+
     fun number(key: String): Double = get(key, ::readNumber)
 
     fun flag(key: String): Boolean = get(key, ::readFlag)

@@ -17,9 +17,9 @@ private val SHA256 = Regex("[0-9a-f]{64}")
 /**
  * What a WAV says of itself: the prompt, what made it, and how to make it again. It does not know how sound is made.
  *
- * A RIFF chunk LIST of kind INFO after the data, which some readers expect early: INAM, the prompt with a space for every
- * control character (U+0000 to U+001F, and U+007F); ISFT, "edge-export"; ICMT, [comment]. Each text is UTF-8, ended by a
- * zero byte, padded to an even length.
+ * A RIFF chunk LIST of kind INFO after the data, which some readers expect early: INAM, the prompt with a space for
+ * every control character (U+0000 to U+001F, and U+007F); ISFT, "edge-export"; ICMT, [comment]. Each text is UTF-8,
+ * ended by a zero byte, padded to an even length.
  *
  * @property bundle the sha256 of its manifest.json.
  * @property request nothing is left open in it.

@@ -6,8 +6,8 @@ public const val MAX_SEED: Long = 0xFFFFFFFFL
 /**
  * Noise from a seed, equal to PyTorch's on a CPU: what `torch.manual_seed(seed)` sets up, and its `torch.randn`.
  *
- * MT19937 (Matsumoto and Nishimura 1998) seeded with 32 bits by init_genrand; draws continue where the last one stopped.
- * The transforms are those of PyTorch's ATen/native/cpu/DistributionTemplates.h (normal_fill) and
+ * MT19937 (Matsumoto and Nishimura 1998) seeded with 32 bits by init_genrand; draws continue where the last one
+ * stopped. The transforms are those of PyTorch's ATen/native/cpu/DistributionTemplates.h (normal_fill) and
  * ATen/core/DistributionsHelper.h (normal_distribution).
  *
  * @throws UsageException a seed outside 0..[MAX_SEED].

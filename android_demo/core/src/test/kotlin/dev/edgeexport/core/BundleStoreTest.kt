@@ -14,6 +14,7 @@ import org.junit.jupiter.api.io.TempDir
 import java.io.ByteArrayInputStream
 import java.io.ByteArrayOutputStream
 import java.io.File
+import java.io.FileOutputStream
 import java.io.IOException
 import java.io.InputStream
 import java.util.zip.ZipEntry
@@ -90,11 +91,11 @@ class BundleStoreTest {
     }
 
     @Test
-    fun `a folder comes in, and progress is told`() {
-        val seen = ArrayList<Long>()
-        val bundle = runBlocking { store.importFolder(TINY_BUNDLE) { seen += it } }
-        assertEquals(NAMES.sumOf { File(TINY_BUNDLE, it).length() }, seen.last())
-        assertEquals(seen.sorted(), seen)
+    fun `a folder comes in, and progress is reported`() {
+        val progress = ArrayList<Long>()
+        val bundle = runBlocking { store.importFolder(TINY_BUNDLE) { progress += it } }
+        assertEquals(NAMES.sumOf { File(TINY_BUNDLE, it).length() }, progress.last())
+        assertEquals(progress.sorted(), progress)
         Bundle.open(bundle.folder, check = true)
     }
 
@@ -253,6 +254,14 @@ class BundleStoreTest {
     }
 
     @Test
+    fun `a disk that fills up in the middle asks for space`() {
+        val file = File("/dev/full")
+        if (!file.exists()) return
+        val error = assertThrows<IOException> { FileOutputStream(file).use { it.write(ByteArray(9)) } }
+        assertEquals("cannot write $file: No space left on device; free some space", refusal(file, error).message)
+    }
+
+    @Test
     fun `what a killed import left is cleaned up, and bundles stay`() {
         val bundle = taken(zip())
         File(kept, ".import-left").mkdirs()
@@ -263,7 +272,7 @@ class BundleStoreTest {
     }
 
     @Test
-    fun `a folder that cannot be made is said`() {
+    fun `a folder that cannot be made is named`() {
         val file = File(folder, "file").apply { writeText("") }
         val broken = BundleStore(File(file, "bundles"), "android-arm64")
         val error = assertThrows<OutputException> { taken(zip(), broken) }

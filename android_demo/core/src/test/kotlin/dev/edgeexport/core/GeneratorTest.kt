@@ -34,15 +34,15 @@ class GeneratorTest {
     @Test
     fun `events follow the data, and each piece of sound is there before the next is made`() = runBlocking {
         val (generator, engine) = standIn(keepLoaded = false)
-        val seen = ArrayList<String>()
+        val events = ArrayList<String>()
         generator.events(REQUEST).collect {
-            seen += "$it"
-            assertEquals(seen.size, engine.log.count { line -> line.startsWith("run") })
+            events += "$it"
+            assertEquals(events.size, engine.log.count { line -> line.startsWith("run") })
         }
         val expected = STAGES.groupBy {
             it
         }.flatMap { (stage, all) -> all.indices.map { "$stage ${it + 1} of ${all.size}" } }
-        assertEquals(expected, seen)
+        assertEquals(expected, events)
     }
 
     @Test
@@ -189,9 +189,9 @@ class GeneratorTest {
     fun `closing while it plays ends the generation with an error, wherever it is`() = runBlocking {
         for (count in 1 until STAGES.size) {
             val (generator, engine) = standIn()
-            var seen = 0
+            var done = 0
             val error = assertThrows<GenerationException> {
-                runBlocking { generator.events(REQUEST).collect { if (++seen == count) generator.close() } }
+                runBlocking { generator.events(REQUEST).collect { if (++done == count) generator.close() } }
             }
             assertEquals("the generator of $TINY_BUNDLE is closed; load the bundle again", error.message)
             assertEquals(count, engine.log.count { it.startsWith("run") })
@@ -244,7 +244,7 @@ class GeneratorTest {
     }
 
     @Test
-    fun `too little memory is said before anything is loaded`() {
+    fun `too little memory is refused before anything is loaded`() {
         val needed = Estimate(1_500_000, 500_000)
         refuseLittleMemory(needed, available = null)
         refuseLittleMemory(needed, available = 2_000_000)
@@ -259,6 +259,19 @@ class GeneratorTest {
         engine.beforeRun = { threads += Thread.currentThread().name }
         withContext(Dispatchers.Default) { generator.events(REQUEST).flowOn(Dispatchers.IO).collect() }
         assertTrue(threads.all { "Dispatcher" in it }, "$threads")
+    }
+
+    @Test
+    fun `a deleted bundle plays on from what is loaded, and else is refused`(@TempDir folder: File) {
+        val bundle = Bundle.open(copyOfBundle(folder))
+        val (generator, _) = standIn(bundle)
+        val (other, _) = standIn(bundle, keepLoaded = false)
+        val before = runBlocking { generator.generate(REQUEST) }
+        bundle.folder.deleteRecursively()
+        assertEquals(samples(before), runBlocking { samples(generator.generate(REQUEST)) })
+        val error = assertThrows<BundleException> { runBlocking { other.generate(REQUEST) } }
+        val missing = "is missing, the manifest lists it; copy or build the bundle again"
+        assertEquals("${bundle.folder}/conditioner.pte $missing", error.message)
     }
 
     @Test

@@ -42,12 +42,12 @@ class SpeedTest {
             bundle.path,
         )
         val process = ProcessBuilder(command).redirectErrorStream(true).start()
-        val said = process.inputStream.bufferedReader().readText()
-        assertEquals(0, process.waitFor(), said)
-        println(said.trim())
-        val times = Json.parseToJsonElement(said.lines().last { it.startsWith("{") }).jsonObject
-        assertTrue(times.double("opening_ms") < 20 * slack, said)
-        assertTrue(times.double("own_ms") < 150 * slack, said)
+        val answer = process.inputStream.bufferedReader().readText()
+        assertEquals(0, process.waitFor(), answer)
+        println(answer.trim())
+        val times = Json.parseToJsonElement(answer.lines().last { it.startsWith("{") }).jsonObject
+        assertTrue(times.double("opening_ms") < 20 * slack, answer)
+        assertTrue(times.double("own_ms") < 150 * slack, answer)
     }
 }
 

@@ -41,6 +41,14 @@ class VectorsTest {
         }
 
     @TestFactory
+    fun `of paths that tie the reference's is taken`(@TempDir folder: File) = each("vectors/tokenizers") { case ->
+        val file = File(folder, "tokenizer.json").apply { writeText(case.text("tokenizer")) }
+        val tokenizer = Tokenizer.load(file)
+        val texts = case.list("texts").map { it.jsonPrimitive.content }
+        assertEquals(case.list("ids").map { it.ints() }, texts.map(tokenizer::encode))
+    }
+
+    @TestFactory
     fun `a seed becomes torch's noise, bit for bit`() = each("golden/noise") { case ->
         val random = TorchRandom(case.getValue("seed").jsonPrimitive.long)
         val tolerance = document("golden/noise").double("tolerance").toFloat()
@@ -161,6 +169,9 @@ class VectorsTest {
             val clip = runBlocking { generator.generate(request) }
             val file = File(folder, "x.wav")
             val report = clip.save(file, finishing = Finishing(normalize = case.flag("normalize")))
+            val finishing = Finishing(normalize = case.flag("normalize"))
+            val exact = clip.save(File(folder, "y.wav"), float32 = true, finishing = finishing)
+            assertEquals(case.text("float32_sha256"), exact.sha256)
             val wav = case.getValue("wav").jsonObject
             assertEquals(wav.text("sha256"), sha256Of(file))
             assertEquals(wav.double("peak"), report.peak)
