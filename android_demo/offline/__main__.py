@@ -32,7 +32,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="What was done as JSON.
 
 @app.command()
 def fetch(project: ProjectOption = PROJECT, as_json: JsonOption = False) -> None:
-    """Download what the other commands need and is not here yet: 260 MB, each file checked by its sha256."""
+    """Download what the other commands need and is not here yet: 250 MB, each file checked by its sha256."""
     _make("fetch", project, as_json)
 
 
