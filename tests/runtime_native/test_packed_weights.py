@@ -20,7 +20,7 @@ from edge_export.pipeline import BuildRequest, export_bundle
 from edge_export.progress import silent
 from runtime_py.machine import this_machine
 from runtime_py.manifest import load_manifest, sealed
-from tests.fixtures.make_bundles import FOLDER, RECIPES, SMALLEST, write_checkpoint
+from tests.fixtures.make_bundles import FOLDER, LATENTS, RECIPES, SMALLEST, write_checkpoint
 from tests.runtime_native.conftest import BUILD, Runner
 
 PLAY = ("--prompt", "rain", "--seconds", 0.3, "--steps", 2, "--threads", 1, "--float")
@@ -380,6 +380,7 @@ def doubled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         checkpoint=folder / "checkpoint",
         recipe="int8-dynamic",
         steps=2,
+        latents=LATENTS,
         cached=False,
     )
     return export_bundle(request, silent).bundle.folder
