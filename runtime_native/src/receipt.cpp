@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <vector>
 
+#include "caches.h"
 #include "files.h"
 #include "sha256.h"
 #include "strict_json.h"
@@ -29,15 +29,6 @@ const timespec& changed(const struct stat& status) { return status.st_ctim; }
 #endif
 
 int64_t nanoseconds(const timespec& time) { return static_cast<int64_t>(time.tv_sec) * kSecond + time.tv_nsec; }
-
-// Empty for a user without a home.
-fs::path receipts_folder() {
-  for (const auto& [variable, below] : {std::pair{"XDG_CACHE_HOME", ""}, std::pair{"HOME", ".cache"}}) {
-    const char* value = std::getenv(variable);
-    if (value != nullptr && fs::path(value).is_absolute()) return fs::path(value) / below / "edge-export" / "receipts";
-  }
-  return {};
-}
 
 fs::path path_of(const fs::path& folder, const fs::path& bundle) {
   return folder / (sha256(fs::canonical(bundle).native()).substr(0, kKeyDigits) + ".json");
@@ -66,7 +57,7 @@ Identity identity_of(const struct stat& status) {
 
 Identities read_receipt(const fs::path& bundle, const std::string& manifest_sha256) {
   try {
-    const fs::path folder = receipts_folder();
+    const fs::path folder = cache_folder("receipts");
     if (folder.empty()) return {};
     const Json document = parse_json(read_file(path_of(folder, bundle), kMostBytes));
     if (document.at("receipt_version") != kReceiptVersion || document.at("manifest_sha256") != manifest_sha256) return {};
@@ -78,7 +69,7 @@ Identities read_receipt(const fs::path& bundle, const std::string& manifest_sha2
 
 void write_receipt(const fs::path& bundle, const std::string& manifest_sha256, const Identities& files, int64_t begun) {
   try {
-    const fs::path folder = receipts_folder();
+    const fs::path folder = cache_folder("receipts");
     if (folder.empty()) return;
     Json sure = Json::object();
     for (const auto& [name, identity] : files) {

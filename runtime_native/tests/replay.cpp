@@ -5,7 +5,7 @@
 //   edge-replay tokenize TOKENIZER_FILE  a JSON string per line of standard input -> a JSON list of ids per line
 //   edge-replay manifest FILE...         `ok`, or the error, a line for each file
 //   edge-replay open FOLDER [check]      opens a bundle; how many bytes of its files were hashed
-//   edge-replay estimate FILE SECONDS    bytes that a generation under this manifest will map, and take for itself
+//   edge-replay estimate FILE SECONDS each|once|mapped    bytes that a generation under this manifest will map, and take for itself
 //   edge-replay sha256 FILE...           a line for each file and way to hash: the way, the hash, megabytes in a second
 //   edge-replay features FILE            what all cores have by a text like /proc/cpuinfo, a line
 //   edge-replay memory FOLDER            the bytes available by a tree like /proc and /sys, or `unsaid`
@@ -45,7 +45,7 @@ constexpr uintmax_t kMostBytes = 64 << 20;
 constexpr uintmax_t kMostHashed = uintmax_t{4} << 30;
 constexpr char kUsage[] =
     "usage: edge-replay golden FOLDER | tokenize TOKENIZER_FILE | manifest FILE... | open FOLDER [check] | "
-    "estimate FILE SECONDS | sha256 FILE... | features FILE | memory FOLDER";
+    "estimate FILE SECONDS each|once|mapped | sha256 FILE... | features FILE | memory FOLDER";
 
 // The cases of one file: how many there are, and a line for each that fails.
 class Cases {
@@ -235,11 +235,13 @@ bool open(const fs::path& folder, bool check) {
   return true;
 }
 
-bool estimate(const fs::path& file, const std::string& seconds) {
+bool estimate(const fs::path& file, const std::string& seconds, const std::string& packed) {
+  static const std::map<std::string, Packed> kPacked = {
+      {"each", Packed::kForEach}, {"once", Packed::kOnce}, {"mapped", Packed::kMapped}};
   const Manifest manifest = parse_manifest(read_file(file, kMostBytes));
   Request request = manifest.golden.request;
   request.seconds = std::stod(seconds);
-  const Estimate made = estimate_request(manifest, request);
+  const Estimate made = estimate_request(manifest, request, [&](auto&) { return kPacked.at(packed); });
   std::cout << made.mapped_bytes << " " << made.private_bytes << "\n";
   return true;
 }
@@ -284,7 +286,7 @@ int run(const Words& words) {
   if (verb == "open" && (rest.size() == 1 || (rest.size() == 2 && rest[1] == "check"))) {
     return open(rest[0], rest.size() == 2) ? 0 : 1;
   }
-  if (verb == "estimate" && rest.size() == 2) return estimate(rest[0], rest[1]) ? 0 : 1;
+  if (verb == "estimate" && rest.size() == 3) return estimate(rest[0], rest[1], rest[2]) ? 0 : 1;
   std::cerr << kUsage << "\n";
   return 2;
 }
