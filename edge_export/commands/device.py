@@ -99,7 +99,9 @@ def run(
     seconds: SecondsOption = None,
     seed: SeedOption = None,
     steps: StepsOption = None,
-    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads over there.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="CPU threads over there; one for each fast core by default.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The WAV to write here; - for stdout.")] = None,
     record: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What `edge-export compare` reads, to write here.")

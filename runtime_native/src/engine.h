@@ -10,7 +10,7 @@ namespace edge {
 // BundleError when the bundle is of another backend; when a file is no program, or not the one the manifest describes.
 OpenProgram bundle_programs(const Bundle& bundle);
 
-// CPU threads for every program opened from now on; 0 leaves the choice to ExecuTorch.
+// CPU threads for every program opened from now on; 0 for as many as there are fast cores.
 void set_threads(int threads);
 int thread_count();
 
