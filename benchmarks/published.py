@@ -83,17 +83,16 @@ def plan(work: Path, runs: int, size: str) -> dict[str, Callable[[], Record]]:
             todo[f"verify {backend} {recipe}"] = partial(verify, work / f"{backend}-{recipe}")
     built_in = work / BUILT_IN
     todo[f"build {BUILT_IN}"] = partial(command, build_words("executorch", OURS, built_in), built_in)
+    both = {backend: {recipe: work / f"{backend}-{recipe}" for recipe in (OURS, PUBLIC)} for backend in BACKENDS}
     for backend in BACKENDS:
-        both = {recipe: work / f"{backend}-{recipe}" for recipe in (OURS, PUBLIC)}
-        ours, public = both.values()
+        ours, public = both[backend].values()
         todo[f"7 s {backend}"] = partial(compare_speed, ours, str(public), SHORT, runs, None)
         todo[f"whole clip {backend}"] = partial(compare_speed, ours, str(public), None, runs, None)
         todo[f"roof {backend}"] = partial(roof, ours, checkpoint)
-        todo[f"starts {backend}"] = partial(starts, both, python_start, runs, (VERY_COLD, COLD, WARM))
-    todo["starts executorch native"] = partial(starts, both, native_start, runs, (VERY_COLD, COLD))
+        todo[f"starts {backend}"] = partial(starts, both[backend], python_start, runs, (VERY_COLD, COLD, WARM))
+    todo["starts executorch native"] = partial(starts, both["executorch"], native_start, runs, (VERY_COLD, COLD))
     todo[f"starts {BUILT_IN} native"] = partial(starts, {OURS: built_in}, native_start, runs, (VERY_COLD, COLD))
-    ours = work / f"litert-{OURS}"
-    todo["whole clip eager"] = partial(compare_speed, ours, "reference", None, runs, checkpoint)
+    todo["whole clip eager"] = partial(compare_speed, both["litert"][OURS], "reference", None, runs, checkpoint)
     return todo
 
 
