@@ -35,7 +35,9 @@ def bench(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all figures as JSON; - prints them.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw where the time goes.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw where the time goes; of a list, against threads.")
+    ] = None,
 ) -> None:
     """Measure a bundle: load, first and steady times, time to first audio, memory; paired with another if given."""
     from edge_export.bench.measure import BenchRequest, sweep
