@@ -210,9 +210,9 @@ Tensors ExecutorchProgram::outputs_of(const std::vector<EValue>& values) const {
 void set_threads(int threads) {
   watch_log();
   auto* pool = executorch::extension::threadpool::get_threadpool();
-  if (threads > 0 && (pool == nullptr || !pool->_unsafe_reset_threadpool(static_cast<uint32_t>(threads)))) {
-    throw GenerationError("this build of ExecuTorch cannot set its threads; leave --threads out");
-  }
+  const auto wanted = static_cast<uint32_t>(threads > 0 ? threads : fast_cores());
+  const bool set = pool != nullptr && (pool->get_thread_count() == wanted || pool->_unsafe_reset_threadpool(wanted));
+  if (threads > 0 && !set) throw GenerationError("this build of ExecuTorch cannot set its threads; leave --threads out");
 }
 
 OpenProgram bundle_programs(const Bundle& bundle, PackedWeights* cache) {

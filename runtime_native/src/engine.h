@@ -16,7 +16,7 @@ OpenProgram bundle_programs(const Bundle& bundle, PackedWeights* cache);
 // Where the packed weights of the bundle's programs will lie when they are opened so.
 PackedOf packed_places(const Bundle& bundle, const PackedWeights* cache);
 
-// CPU threads for every program opened from now on; 0 leaves the choice to ExecuTorch.
+// CPU threads for every program opened from now on; 0 for as many as there are fast cores.
 void set_threads(int threads);
 int thread_count();
 

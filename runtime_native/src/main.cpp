@@ -83,7 +83,7 @@ void describe(CLI::App& app, Options& options) {
   app.add_option("--seed", options.seed, "The same seed gives the same sound; 0. random: draw one")->type_name("N|random");
   app.get_option("--seed")->transform([&options](const std::string& word) { return drawn_seed(word, options); }, "", "");
   app.add_option("--steps", options.steps, "Sampling steps; by default the bundle's")->type_name("N");
-  app.add_option("--threads", options.threads, "CPU threads; by default as many as help")->type_name("N");
+  app.add_option("--threads", options.threads, "CPU threads; by default one for each fast core")->type_name("N");
   app.add_option("--out", options.out, "The WAV to write, over an old one; - for stdout")->type_name("FILE");
   app.add_flag("--float", options.float32, "Write 32-bit float samples instead of 16-bit");
   app.add_flag("--normalize", options.normalize, "Bring the peak to -1 dBFS");

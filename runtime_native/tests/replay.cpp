@@ -8,6 +8,7 @@
 //   edge-replay estimate FILE SECONDS each|once|mapped    bytes that a generation under this manifest will map, and take for itself
 //   edge-replay sha256 FILE...           a line for each file and way to hash: the way, the hash, megabytes in a second
 //   edge-replay features FILE            what all cores have by a text like /proc/cpuinfo, a line
+//   edge-replay cores FOLDER CORE...     how many of these cores are fast by a tree like /sys
 //   edge-replay memory FOLDER            the bytes available by a tree like /proc and /sys, or `unsaid`
 //
 // Exit code 0: all is well; 1: something is not; 2: called in another way.
@@ -45,7 +46,7 @@ constexpr uintmax_t kMostBytes = 64 << 20;
 constexpr uintmax_t kMostHashed = uintmax_t{4} << 30;
 constexpr char kUsage[] =
     "usage: edge-replay golden FOLDER | tokenize TOKENIZER_FILE | manifest FILE... | open FOLDER [check] | "
-    "estimate FILE SECONDS each|once|mapped | sha256 FILE... | features FILE | memory FOLDER";
+    "estimate FILE SECONDS each|once|mapped | sha256 FILE... | features FILE | cores FOLDER CORE... | memory FOLDER";
 
 // The cases of one file: how many there are, and a line for each that fails.
 class Cases {
@@ -264,6 +265,13 @@ bool features(const fs::path& file) {
   return true;
 }
 
+bool cores(const fs::path& root, const Words& numbers) {
+  std::vector<int> allowed;
+  for (const std::string& number : numbers) allowed.push_back(std::stoi(number));
+  std::cout << fast_cores(root, allowed) << "\n";
+  return true;
+}
+
 bool memory(const fs::path& root) {
   const auto available = memory_available(root);
   std::cout << (available ? std::to_string(*available) : "unsaid") << "\n";
@@ -287,6 +295,7 @@ int run(const Words& words) {
     return open(rest[0], rest.size() == 2) ? 0 : 1;
   }
   if (verb == "estimate" && rest.size() == 3) return estimate(rest[0], rest[1], rest[2]) ? 0 : 1;
+  if (verb == "cores" && rest.size() >= 2) return cores(rest[0], {rest.begin() + 1, rest.end()}) ? 0 : 1;
   std::cerr << kUsage << "\n";
   return 2;
 }
