@@ -11,7 +11,7 @@
 namespace edge {
 namespace {
 
-constexpr size_t kBlockBytes = 64, kPiece = 1 << 20;
+constexpr size_t kBlockBytes = 64, kReadBytes = 1 << 20;
 
 using State = std::array<uint32_t, 8>;
 
@@ -104,7 +104,7 @@ std::string sha256(std::string_view data, const Sha256Way& way) {
 
 std::string sha256_of(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
-  std::vector<char> piece(kPiece);
+  std::vector<char> piece(kReadBytes);
   Sha256 hash;
   while (file) {
     file.read(piece.data(), static_cast<std::streamsize>(piece.size()));
