@@ -10,6 +10,7 @@ from pathlib import Path
 from android_demo.offline.errors import ToolFailed
 
 OLD_JAVA = "8"
+OLD_FORMAT = b"\0\0\0\x34"  # minor and major version of Java 8's class files; a newer JDK writes its own
 
 
 def write_classes(out: Path, jars: Iterable[Path]) -> None:
@@ -44,7 +45,8 @@ def write_old_java(out: Path, signatures: Path) -> None:
         for name in source.namelist():
             releases, _, rest = name.partition("/")
             if OLD_JAVA in releases and name.endswith(".sig"):
-                merged.writestr(rest.partition("/")[2].removesuffix(".sig") + ".class", source.read(name))
+                data = source.read(name)
+                merged.writestr(rest.partition("/")[2].removesuffix("sig") + "class", data[:4] + OLD_FORMAT + data[8:])
 
 
 def count_classes(jar: Path) -> int:

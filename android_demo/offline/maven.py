@@ -76,7 +76,7 @@ def _maven(goal: str, scratch: Path, *options: str, dependencies: str = "", item
     text = POM.format(dependencies=dependencies, items=items, group=group, plugin=plugin, version=version)
     pom.write_text(text, encoding="utf-8")
     argv = ["mvn", "--batch-mode", "--quiet", "--file", str(pom), f"-Dmaven.repo.local={scratch / 'repository'}"]
-    argv += ["-Dmaven.wagon.http.retryHandler.count=3", *options, f"{PLUGIN}:{goal}"]
+    argv += ["-Dstyle.color=never", "-Dmaven.wagon.http.retryHandler.count=3", *options, f"{PLUGIN}:{goal}"]
     for _ in range(ATTEMPTS):
         done = process.capture(argv, timeout=SECONDS)
         if done.code == 0:
