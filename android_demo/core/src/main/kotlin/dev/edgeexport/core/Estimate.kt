@@ -15,14 +15,32 @@ public data class Estimate(val mappedBytes: Long, val privateBytes: Long) {
         Estimate(mappedBytes + other.mappedBytes, privateBytes + other.privateBytes)
 }
 
+/** How a runtime packs a program's weights for the CPU. */
+public enum class Packed {
+    /** For each operation that uses them, as a runtime without a cache does. */
+    EACH,
+
+    /** Equal ones once. */
+    ONCE,
+
+    /** They are kept in a file and mapped. */
+    MAPPED,
+}
+
 /**
  * What [request] will take of memory with the bundle's own programs: growth over a process that has opened nothing, at
  * the worst moment of the generation. Plain arithmetic on what the manifest says.
  *
  * @param overhead what the engine takes for itself ([Engine.overhead]).
+ * @param packed how ExecuTorch packs weights; those of LiteRT are mapped, unless it computes in float16.
  * @param keepLoaded all programs stay; else each is let go before the next is loaded.
  */
-public fun Manifest.estimate(request: Request, overhead: Estimate, keepLoaded: Boolean): Estimate {
+public fun Manifest.estimate(
+    request: Request,
+    overhead: Estimate,
+    keepLoaded: Boolean,
+    packed: Packed = Packed.EACH,
+): Estimate {
     val latentBytes = elementsOf(generation.latent.shape, MAX_ELEMENTS) * SAMPLE_BYTES
     val audioBytes = samplesIn(request.seconds, generation.audio.sampleRate) * generation.audio.channels * SAMPLE_BYTES
     val moments = ArrayList<Estimate>()
@@ -30,9 +48,9 @@ public fun Manifest.estimate(request: Request, overhead: Estimate, keepLoaded: B
     for (role in programs.keys) {
         val audio = if (role == programs.keys.last()) audioBytes else 0
         val own = latentBytes * LATENTS_KEPT + outputBytes(role) + audio
-        moments += stay + whileLoaded(role)
-        moments += stay + whileRun(role) + Estimate(0, own)
-        if (keepLoaded) stay += whileRun(role)
+        moments += stay + whileLoaded(role, packed)
+        moments += stay + whileRun(role, packed) + Estimate(0, own)
+        if (keepLoaded) stay += whileRun(role, packed)
     }
     // The windows' sound and the whole that it is joined to.
     moments += stay + Estimate(0, 2 * audioBytes)
@@ -56,22 +74,27 @@ internal fun refuseLittleMemory(needed: Estimate, available: Long?) {
     }
 }
 
-/** All of the file is read, and its weights are packed beside it, or into a file that nothing has read yet. */
-private fun Manifest.whileLoaded(role: String): Estimate {
-    val program = programs.getValue(role)
-    return Estimate(program.bytes, if (isPackedMapped(role)) 0 else program.memory.packedBytes)
-}
+/** All of the file is read, and its weights are packed beside it, or lie in a file that nothing has read yet. */
+private fun Manifest.whileLoaded(role: String, packed: Packed): Estimate =
+    Estimate(programs.getValue(role).bytes, weightsOf(role, packed).privateBytes)
 
 /** Of the file remains what was not packed, such as tables of embeddings: about as much as it is larger. */
-private fun Manifest.whileRun(role: String): Estimate {
+private fun Manifest.whileRun(role: String, packed: Packed): Estimate {
     val program = programs.getValue(role)
-    val (packed, working) = program.memory
-    val unpacked = maxOf(0, program.bytes - packed)
-    return if (isPackedMapped(role)) Estimate(unpacked + packed, working) else Estimate(unpacked, packed + working)
+    val unpacked = maxOf(0, program.bytes - program.memory.packedBytes)
+    return weightsOf(role, packed) + Estimate(unpacked, program.memory.workingBytes)
 }
 
-/** Packed weights are kept in a file and mapped, as LiteRT's are unless it computes in float16. */
-private fun Manifest.isPackedMapped(role: String) = backend == "litert" && role !in recipe.float16
+/** Of packed weights. */
+private fun Manifest.weightsOf(role: String, packed: Packed): Estimate {
+    val memory = programs.getValue(role).memory
+    val wanted = if (backend == "litert") Packed.MAPPED else packed
+    return when (if (memory.keptBytes == 0L) Packed.EACH else wanted) {
+        Packed.MAPPED -> Estimate(memory.keptBytes, 0)
+        Packed.ONCE -> Estimate(0, memory.keptBytes)
+        Packed.EACH -> Estimate(0, memory.packedBytes)
+    }
+}
 
 private fun Manifest.outputBytes(role: String): Long =
     generation.programs.getValue(role).outputs.sumOf { byteCount(it.dtype, it.shape) }

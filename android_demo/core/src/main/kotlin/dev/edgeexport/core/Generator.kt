@@ -55,6 +55,7 @@ public class Clip internal constructor(
  * @param keepLoaded programs stay loaded until [close]; else each is loaded when its turn comes and closed when it is
  *   done, which takes longer and needs the memory of the largest alone.
  * @param force play even where the system says that there is less memory than that takes.
+ * @param packed how the engine packs weights, for the estimate.
  */
 public class Generator(
     public val bundle: Bundle,
@@ -62,6 +63,7 @@ public class Generator(
     private val overhead: Estimate,
     private val keepLoaded: Boolean = true,
     private val force: Boolean = false,
+    private val packed: Packed = Packed.EACH,
 ) : AutoCloseable {
     private val tokenizer = bundle.readTokenizer()
     private val turn = ReentrantLock()
@@ -90,7 +92,7 @@ public class Generator(
     }
 
     /** What [request] will take of memory: growth over a process that has opened nothing. */
-    public fun estimate(request: Request): Estimate = bundle.manifest.estimate(request, overhead, keepLoaded)
+    public fun estimate(request: Request): Estimate = bundle.manifest.estimate(request, overhead, keepLoaded, packed)
 
     /**
      * Play [request]: an event after each piece of work. Those of the decoder hold "audio", the next samples.

@@ -6,7 +6,7 @@ import kotlinx.serialization.json.JsonPrimitive
 import java.io.File
 
 /** The version of the contract that is read here. */
-public const val SCHEMA_VERSION: Int = 4
+public const val SCHEMA_VERSION: Int = 5
 
 internal const val MANIFEST_FILE = "manifest.json"
 internal const val MAX_FILE_BYTES = 16L shl 30
@@ -35,9 +35,11 @@ public data class GraphSpec(val delegates: Long, val delegated: Long, val undele
  * What a program needs beside its file.
  *
  * @property packedBytes its weights as packed for the CPU.
+ * @property keptBytes the same as a file keeps them from one run to the next, equal ones once; 0 where no file must be
+ *   used, for XNNPACK would take some weights for others, or it is of no use.
  * @property workingBytes its inputs, outputs and all tensors between them, as they are planned for one run.
  */
-public data class MemorySpec(val packedBytes: Long, val workingBytes: Long)
+public data class MemorySpec(val packedBytes: Long, val keptBytes: Long, val workingBytes: Long)
 
 /** One compiled program. What goes into it and comes out of it is in [GenerationSpec.programs]. */
 public data class ProgramSpec(
@@ -286,9 +288,10 @@ private fun readGraph(value: JsonElement, path: String): GraphSpec =
     }
 
 private fun readMemory(value: JsonElement, path: String): MemorySpec =
-    Fields(value, path, "packed_bytes", "working_bytes").run {
-        val made = MemorySpec(whole("packed_bytes"), whole("working_bytes"))
+    Fields(value, path, "packed_bytes", "kept_bytes", "working_bytes").run {
+        val made = MemorySpec(whole("packed_bytes"), whole("kept_bytes"), whole("working_bytes"))
         require(made.packedBytes in 0..MAX_MEMORY_BYTES, at("packed_bytes")) { "is out of bounds" }
+        require(made.keptBytes in 0..MAX_MEMORY_BYTES, at("kept_bytes")) { "is out of bounds" }
         require(made.workingBytes in 0..MAX_MEMORY_BYTES, at("working_bytes")) { "is out of bounds" }
         made
     }

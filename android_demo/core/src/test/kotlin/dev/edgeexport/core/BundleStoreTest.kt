@@ -189,7 +189,7 @@ class BundleStoreTest {
         val manifest = File(TINY_BUNDLE, "manifest.json").readText()
         fun with(text: String) = zip(NAMES - "manifest.json", also = mapOf("manifest.json" to text.toByteArray()))
         assertTrue("seal: is not that of this file" in refused(with(manifest.replace("\"tiny\"", "\"tuny\""))))
-        val old = manifest.replace("\"schema_version\": 4", "\"schema_version\": 3")
+        val old = manifest.replace("\"schema_version\": $SCHEMA_VERSION", "\"schema_version\": 3")
         assertTrue("made by an earlier version" in refusal<BundleVersionException> { taken(with(old)) })
         val other = refusal<BundleException> { taken(zip(), BundleStore(kept, "ios-arm64")) }
         assertTrue(other.startsWith("the bundle is for android-arm64, this is ios-arm64"), other)

@@ -81,7 +81,7 @@ class RefusalsTest {
     fun `another version is an error of its own`() {
         val text = document(
             "broken/manifests",
-        ).text("good").replace("\"schema_version\": $SCHEMA_VERSION", "\"schema_version\": 5")
+        ).text("good").replace("\"schema_version\": $SCHEMA_VERSION", "\"schema_version\": ${SCHEMA_VERSION + 1}")
         val error = assertThrows<BundleVersionException> { Manifest.parse(text) }
         assertEquals(SCHEMA_VERSION + 1L, error.found)
         assertEquals(4, error.exitCode)

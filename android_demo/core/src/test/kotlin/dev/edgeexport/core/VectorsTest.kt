@@ -132,12 +132,13 @@ class VectorsTest {
         each("vectors/estimates") { case ->
             val programs = manifest.programs.mapValues { (role, program) ->
                 case.getValue("sizes").jsonObject[role]?.jsonArray?.map { it.jsonPrimitive.long }?.let {
-                    program.copy(bytes = it[0], memory = MemorySpec(it[1], it[2]))
+                    program.copy(bytes = it[0], memory = MemorySpec(it[1], it[2], it[3]))
                 } ?: program
             }
+            val packed = Packed.valueOf(case.text("packed").uppercase())
             val request = manifest.golden.request.copy(seconds = case.double("seconds"))
             val made = manifest.copy(programs = programs, backend = case.text("backend"))
-                .estimate(request, estimateOf(case, "overhead"), case.flag("keep_loaded"))
+                .estimate(request, estimateOf(case, "overhead"), case.flag("keep_loaded"), packed)
             assertEquals(estimateOf(case, "estimate"), made)
         }
     }
