@@ -3,16 +3,21 @@
 What the files are for, and whether they are the right ones, is not known here.
 """
 
+import errno
+import os
+import re
 import shutil
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from edge_export.device import process
 from edge_export.errors import FetchError, MissingDependency
+from edge_export.staging import output_error
 
 PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 SECONDS = 1800.0
 ATTEMPTS = 3
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 PARTS = ("groupId", "artifactId", "version", "type", "classifier")
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -32,6 +37,7 @@ def fetch(wanted: tuple[str, ...], scratch: Path) -> dict[str, Path]:
     Raises:
         MissingDependency: there is no Maven.
         FetchError: the repository cannot be reached, or lacks one of them.
+        OutputError: the disk for temporary files is full.
     """
     folders = {each: scratch / "files" / str(index) for index, each in enumerate(wanted)}
     items = "".join(
@@ -81,6 +87,8 @@ def _maven(goal: str, scratch: Path, *options: str, dependencies: str = "", item
         done = process.capture(argv, timeout=SECONDS)
         if done.code == 0:
             return
+        if os.strerror(errno.ENOSPC) in done.out:
+            raise output_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), scratch)
     raise FetchError(
         f"Maven cannot fetch what the build needs ({_reason(done)}); check the network and Maven's settings, then run "
         "the same command again"
@@ -89,10 +97,10 @@ def _maven(goal: str, scratch: Path, *options: str, dependencies: str = "", item
 
 def _reason(done: process.Output) -> str:
     """The part of Maven's long line that says what could not be had, and why."""
-    lines = [line.removeprefix("[ERROR] ") for line in done.out.splitlines() if line.startswith("[ERROR]")]
-    said = next((line for line in lines if "Could not" in line or "Cannot" in line), lines[0] if lines else "")
-    for word in ("Could not", "Cannot"):
-        _, found, rest = said.partition(word)
+    said = COLOUR.sub("", done.out).splitlines()
+    lines = [line.removeprefix("[ERROR] ") for line in said if line.startswith("[ERROR]")]
+    for line in lines:
+        _, found, rest = line.partition("Could not")
         if found:
             return f"{found}{rest}"[:300]
-    return said[:300] or done.last_line
+    return lines[0][:300] if lines else done.last_line

@@ -103,12 +103,21 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(cache, served, monkeypatch):
 
 
 def test_without_a_network_maven_is_asked_three_times_and_its_reason_told(tmp_path, cache, monkeypatch):
-    said = "[ERROR] Failed to execute goal: Could not transfer artifact org.example:tool from central: Unknown host x"
+    said = "\x1b[0m[ERROR] Failed: Could not transfer artifact org.example:tool from central: Unknown host x"
     script = f"open({str(tmp_path / 'log')!r}, 'a').write('x')\nprint({said!r})\nraise SystemExit(1)\n"
     install(monkeypatch, tmp_path / "bin", "mvn", script)
     with pytest.raises(FetchError, match=r"\(Could not transfer artifact .*: Unknown host x\); check the network"):
         downloads.bring((artifact(),), silent)
     assert (tmp_path / "log").read_text() == "xxx"
+
+
+def test_a_disk_that_maven_finds_full_is_one_line(tmp_path, cache, monkeypatch):
+    said = (
+        "[ERROR] Could not transfer artifact a:b: GET request of: a/b.pom from central failed: No space left on device"
+    )
+    install(monkeypatch, tmp_path / "bin", "mvn", f"print({said!r})\nraise SystemExit(1)\n")
+    with pytest.raises(OutputError, match="the disk is full; free some space"):
+        downloads.bring((artifact(),), silent)
 
 
 def test_without_maven_it_says_how_to_get_it(tmp_path, cache, monkeypatch):
