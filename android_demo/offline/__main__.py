@@ -91,7 +91,8 @@ def _make(goal: "Goal", project: Path, as_json: bool) -> None:
         with show_progress() as progress:
             outcome = make(goal, project.absolute(), progress)
     except ToolFailed as error:
-        print(*error.printed, sep="\n", file=sys.stderr)
+        for line in error.printed:
+            print(line, file=sys.stderr)
         raise
     if as_json:
         show_json(asdict(outcome))

@@ -34,7 +34,10 @@ class Jdk:
         argv = [str(self.home / "bin" / "java"), "-Dfile.encoding=UTF-8", *SHORT_LIVED]
         if classpath:
             argv += ["-classpath", os.pathsep.join(map(str, classpath))]
-        done = process.capture([*argv, *main, *arguments], timeout=SECONDS)
+        try:
+            done = process.capture([*argv, *main, *arguments], timeout=SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise ToolFailed(f"{what} was ended after {SECONDS:.0f} s; look for what does not end") from error
         printed = (*done.out.splitlines(), *done.err.splitlines())
         if done.code != 0:
             raise ToolFailed(f"{what} failed with {process.signal_name(done.code)}; what it said stands above", printed)

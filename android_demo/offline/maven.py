@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -84,7 +85,10 @@ def _maven(goal: str, scratch: Path, *options: str, dependencies: str = "", item
     argv = ["mvn", "--batch-mode", "--quiet", "--file", str(pom), f"-Dmaven.repo.local={scratch / 'repository'}"]
     argv += ["-Dstyle.color=never", "-Dmaven.wagon.http.retryHandler.count=3", *options, f"{PLUGIN}:{goal}"]
     for _ in range(ATTEMPTS):
-        done = process.capture(argv, timeout=SECONDS)
+        try:
+            done = process.capture(argv, timeout=SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise FetchError(f"Maven was ended after {SECONDS:.0f} s; check the network and try again") from error
         if done.code == 0:
             return
         if os.strerror(errno.ENOSPC) in done.out:

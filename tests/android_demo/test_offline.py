@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from android_demo.offline import archives
+from android_demo.offline import archives, jdk
 from android_demo.offline.build import make
 from android_demo.offline.errors import ToolFailed
 from android_demo.offline.jdk import find_jdk
@@ -80,6 +80,15 @@ def test_a_reference_to_nothing_is_found_in_the_dex(downloaded, project, monkeyp
     with pytest.raises(ToolFailed, match="R8 failed") as caught:
         make("dex", project.folder, silent)
     assert any("Missing class kotlinx.coroutines.Job" in line for line in caught.value.printed)
+
+
+def test_a_tool_that_does_not_end_is_ended(tmp_path, monkeypatch):
+    java(monkeypatch, tmp_path, "17")
+    found = find_jdk(17)
+    (tmp_path / "bin" / "java").write_text(f"#!{sys.executable} -IS\nimport time\ntime.sleep(60)\n")
+    monkeypatch.setattr(jdk, "SECONDS", 0.2)
+    with pytest.raises(ToolFailed, match=r"ktlint was ended after 0 s"):
+        found.run("ktlint", ("-jar",), (), ())
 
 
 def java(monkeypatch, home: Path, version: str, *, compiler: bool = True) -> None:
