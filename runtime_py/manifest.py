@@ -23,7 +23,7 @@ from runtime_py.request import Request, check_request
 from runtime_py.schema import SchemaError, read_as, require
 
 MANIFEST_FILE = "manifest.json"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_FILE_BYTES = 16 << 30
 MAX_MEMORY_BYTES = 1 << 44
@@ -70,15 +70,18 @@ class GraphSpec:
 class MemorySpec:
     """What a program needs beside its file, in bytes.
 
-    packed_bytes: its weights as XNNPACK packs them. working_bytes: its inputs, outputs and all tensors between them,
-    as they are planned for one run, and what convolutions keep to find their input.
+    packed_bytes: its weights as XNNPACK packs them. kept_bytes: the same as a file keeps them from one run to the next,
+    equal ones once; 0 where no file must be used, for XNNPACK would take some weights for others, or it is of no use.
+    working_bytes: its inputs, outputs and all tensors between them, as they are planned for one run, and what
+    convolutions keep to find their input.
     """
 
     packed_bytes: int
+    kept_bytes: int
     working_bytes: int
 
     def validate(self, path: str) -> None:
-        for name in ("packed_bytes", "working_bytes"):
+        for name in ("packed_bytes", "kept_bytes", "working_bytes"):
             require(0 <= getattr(self, name) <= MAX_MEMORY_BYTES, f"{path}.{name}", "is out of bounds")
 
 

@@ -32,7 +32,7 @@ void use(const edge::Manifest& manifest) {
   }
   const edge::GenerationSpec& spec = manifest.generation;
   if (spec.sampler.steps() < 1 || spec.latent.samples() < 1 || spec.seconds_limit() <= 0) std::abort();
-  if (edge::estimate_request(manifest, manifest.golden.request).total_bytes() < 0) std::abort();
+  if (edge::estimate_request(manifest, manifest.golden.request, [](auto&) { return edge::Packed::kOnce; }).total_bytes() < 0) std::abort();
   for (const std::string& role : edge::kRoles) {
     if (spec.programs.count(role) != 1 || manifest.programs.count(role) != 1) std::abort();
   }

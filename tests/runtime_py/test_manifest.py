@@ -52,7 +52,7 @@ def tensor(name: str, position: int = 0, shape: tuple[int, ...] = (1, 64, 16), d
 
 def program(name: str) -> ProgramSpec:
     graph = GraphSpec(delegates=1, delegated=10, undelegated={"cat": 1})
-    memory = MemorySpec(packed_bytes=1000, working_bytes=100)
+    memory = MemorySpec(packed_bytes=1000, kept_bytes=900, working_bytes=100)
     return ProgramSpec(file=f"{name}.pte", sha256=HASH, bytes=10, graph=graph, memory=memory)
 
 
@@ -183,7 +183,7 @@ def test_a_later_version_is_called_that_even_with_unknown_keys():
     with pytest.raises(ManifestError) as caught:
         parse_manifest(json.dumps(document))
     assert str(caught.value) == (
-        "manifest.json: schema_version: is 5, this edge-export reads up to 4; upgrade edge-export"
+        "manifest.json: schema_version: is 6, this edge-export reads up to 5; upgrade edge-export"
     )
 
 
@@ -253,6 +253,8 @@ DIT, DECODER, CONDITIONER = (f"generation.programs.{role}" for role in ("dit", "
         ("programs.dit.bytes", -1, "out of bounds"),
         ("programs.dit.memory", ..., "programs.dit.memory: is missing"),
         ("programs.dit.memory.packed_bytes", -1, "programs.dit.memory.packed_bytes: is out of bounds"),
+        ("programs.dit.memory.kept_bytes", -1, "programs.dit.memory.kept_bytes: is out of bounds"),
+        ("programs.dit.memory.kept_bytes", ..., "programs.dit.memory.kept_bytes: is missing"),
         ("programs.dit.memory.working_bytes", (1 << 44) + 1, "memory.working_bytes: is out of bounds"),
         ("programs.dit.memory.working_bytes", 1.5, "memory.working_bytes: expected int, found float"),
         (f"{DIT}.inputs.1.name", "latent", f"{DIT}.inputs: names a tensor twice"),
@@ -358,7 +360,7 @@ def test_an_older_version_is_called_that_and_not_by_what_it_lacks(version):
     with pytest.raises(ManifestError) as caught:
         parse_manifest(json.dumps(document))
     assert str(caught.value) == (
-        f"manifest.json: schema_version: is {version}, this edge-export reads 4: made by an earlier version; "
+        f"manifest.json: schema_version: is {version}, this edge-export reads 5: made by an earlier version; "
         "build it again, or fetch a newer one"
     )
 
