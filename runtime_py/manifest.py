@@ -23,7 +23,7 @@ from runtime_py.request import Request, check_request
 from runtime_py.schema import SchemaError, read_as, require
 
 MANIFEST_FILE = "manifest.json"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_FILE_BYTES = 16 << 30
 MAX_MEMORY_BYTES = 1 << 44

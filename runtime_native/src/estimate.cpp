@@ -42,15 +42,21 @@ Estimate estimate_request(const Manifest& manifest, const Request& request) {
   const GenerationSpec& spec = manifest.generation;
   const int64_t audio = samples_in(request.seconds, spec.audio.sample_rate) * spec.audio.channels * kSampleBytes;
   const int64_t latent = spec.latent.channels() * spec.latent.length() * kSampleBytes;
-  Estimate worst{0, 2 * audio};  // the windows' sound and the whole that it is joined to
+  Estimate worst{0, 2 * audio};  // the pieces' sound and the whole that it is joined to
   const auto meet = [&](const Estimate& moment) {
     if (moment.total_bytes() > worst.total_bytes()) worst = moment;
   };
-  for (const std::string& role : kRoles) {
-    const ProgramSpec& program = manifest.programs.at(role);
-    const int64_t own = latent * kLatentsKept + output_bytes(spec.programs.at(role)) + (role == kRoles.back() ? audio : 0);
-    meet(while_loaded(program));
-    meet(while_run(program) + Estimate{0, own});
+  for (const auto& [stage, roles] : kStages) {
+    int64_t own = latent * kLatentsKept + (stage == kStages.back().stage ? audio : 0);
+    Estimate held;
+    for (const std::string& role : roles) {
+      if (!spec.has(role)) continue;
+      const ProgramSpec& program = manifest.programs.at(role);
+      own += output_bytes(spec.programs.at(role));
+      meet(held + while_loaded(program));
+      held = held + while_run(program);
+      meet(held + Estimate{0, own});
+    }
   }
   return kOverhead + worst;
 }

@@ -20,7 +20,7 @@ struct Estimate {
   }
 };
 
-// Each program is let go before the next is loaded.
+// The programs of a stage are let go before the next is loaded.
 Estimate estimate_request(const Manifest& manifest, const Request& request);
 
 // GenerationError when less is `available` than is `needed`; where the system says nothing, nothing is refused.

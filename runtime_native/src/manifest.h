@@ -14,7 +14,7 @@
 
 namespace edge {
 
-constexpr int64_t kSchemaVersion = 4;
+constexpr int64_t kSchemaVersion = 5;
 
 // A file of the bundle: its plain name (never a path), size and hash.
 struct FileSpec {

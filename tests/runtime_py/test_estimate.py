@@ -22,8 +22,12 @@ TENSORS = dataclasses.replace(SMALL, memory=MemorySpec(packed_bytes=100, working
 
 
 def growth(*programs: ProgramNeeds, audio_bytes: int = 7, keep_loaded: bool = False) -> tuple[int, int]:
-    """Mapped and private bytes, less the runtime's own."""
-    found = estimate(programs, latent_bytes=1, audio_bytes=audio_bytes, overhead=OVERHEAD, keep_loaded=keep_loaded)
+    """Mapped and private bytes of stages of one program each, less the runtime's own."""
+    return growth_of([[program] for program in programs], audio_bytes=audio_bytes, keep_loaded=keep_loaded)
+
+
+def growth_of(stages: list[list[ProgramNeeds]], audio_bytes: int = 7, keep_loaded: bool = False) -> tuple[int, int]:
+    found = estimate(stages, latent_bytes=1, audio_bytes=audio_bytes, overhead=OVERHEAD, keep_loaded=keep_loaded)
     return found.mapped_bytes - OVERHEAD.mapped_bytes, found.private_bytes - OVERHEAD.private_bytes
 
 
@@ -47,6 +51,12 @@ def test_the_worst_moment_may_be_the_joining_of_a_long_clip():
 def test_packed_weights_kept_in_a_file_are_mapped_and_never_beside_the_programs_own():
     mapped = dataclasses.replace(WEIGHTS, packed_mapped=True)
     assert growth(mapped) == (9_000, 20 + 4 + 5 + 7)
+
+
+def test_a_stages_programs_are_in_memory_together():
+    """The second is loaded beside the first, and run beside it, what both made being kept."""
+    assert growth_of([[SMALL], [SMALL, WEIGHTS]]) == (9_000 + 30, 8_000 + 120)
+    assert growth_of([[SMALL], [TENSORS, TENSORS]]) == (2 * 30, 2 * (100 + 50_000) + 4 + 2 * 5 + 7)
 
 
 def test_programs_that_stay_add_up():
