@@ -234,7 +234,7 @@ def test_a_listener_that_leaves_waits_for_one_tile_at_most():
     events = clip.events()
     next(events)
     next(events)
-    events.close()
+    del events
     assert (len(clip.head.seen), len(clip.tail.seen)) == (1, 2)
 
 

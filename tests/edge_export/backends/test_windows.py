@@ -63,6 +63,7 @@ def pieces_of(
     if margin is not None:
         spec = replace(spec, latent=replace(spec.latent, margin=margin))
     if tail_margin is not None:
+        assert spec.features is not None
         spec = replace(spec, features=replace(spec.features, margin=tail_margin))
     return [event.tensors["audio"] for event in decode(spec, bundle_programs(bundle), latent, samples)]
 
