@@ -69,7 +69,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Half an hour and 10 GB of disk; a command that was measured before is not run again.
+# Three quarters of an hour and 12 GB of disk; a command that was measured before is not run again.
 bench: setup
 	$(BIN)/python -m benchmarks.published --work build/published
 

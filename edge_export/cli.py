@@ -40,7 +40,11 @@ CONTENTS: dict[str, tuple[tuple[Callable[..., None] | typer.Typer, str], ...]] =
         (inspect, "inspect bundle"),
     ),
     "Measure": (
-        (bench, "bench bundle --against reference --seconds 7 --threads 2 --plot bench.png"),
+        (
+            bench,
+            "bench bundle --against reference --seconds 7 --threads 2 --plot bench.png; "
+            "threads: edge-export bench bundle --threads 1,2,4 --plot threads.png",
+        ),
         (sensitivity, "sensitivity sao-small --submodule decoder --plot decoder.png"),
     ),
     "On a device": (

@@ -16,6 +16,7 @@ from edge_export.errors import UsageError
 from edge_export.submodules import Port, submodules_for
 from runtime_py.caches import cache_folder
 from runtime_py.engine import OpenProgram, Program, Tensors
+from runtime_py.machine import fast_cores
 from runtime_py.manifest import Manifest
 
 ADD = ": add --checkpoint DIR"
@@ -56,7 +57,7 @@ def reference_programs(
 def open_reference(manifest: Manifest, folder: Path | None, *, threads: int | None = None) -> OpenProgram:
     """The reference for a bundle, from the checkpoint that `checkpoint_of` finds; it raises the same."""
     return reference_programs(
-        checkpoint_of(manifest, folder), as_published=manifest.recipe.as_published, threads=threads
+        checkpoint_of(manifest, folder), as_published=manifest.recipe.as_published, threads=threads or fast_cores()
     )
 
 

@@ -70,7 +70,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     add("--seconds", metavar="S", type=float, help="length of the clip; 7, or the model's whole clip if shorter")
     add("--seed", metavar="N|random", help="the same seed gives the same sound; 0. random: draw one")
     add("--steps", metavar="N", type=int, help="sampling steps; by default the bundle's")
-    add("--threads", metavar="N", type=int, help="CPU threads; all of them by default")
+    add("--threads", metavar="N", type=int, help="CPU threads; one for each fast core by default")
     add("--out", metavar="FILE", type=Path, help="the WAV to write, over an old one; - for stdout")
     add("--float", action="store_true", help="write 32-bit float samples instead of 16-bit")
     add("--normalize", action="store_true", help="bring the peak to -1 dBFS")

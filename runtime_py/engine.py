@@ -76,7 +76,7 @@ def engine_for(backend: str) -> Engine:
 
 
 def check_threads(threads: int | None) -> None:
-    """UsageError for a number of CPU threads that makes no sense; None leaves it to the engine."""
+    """UsageError for a number of CPU threads that makes no sense; None takes the fast cores."""
     if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
         raise UsageError(f"threads is {threads!r}, expected 1 to {MOST_THREADS}")
 

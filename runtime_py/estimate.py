@@ -7,6 +7,7 @@ knows neither files nor engines, and is to be written line by line in every othe
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 import numpy as np
 
@@ -22,15 +23,19 @@ MB = int(MEGA)
 LATENTS_KEPT = 4  # noise, latent, velocity and clean of one step
 
 
+Packed = Literal["each", "once", "mapped"]
+"""How weights are packed: for each operation that uses them, as a runtime without a cache does; equal ones once; or
+they are kept in a file and mapped."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProgramNeeds:
-    """A program of the bundle. output_bytes: of its outputs. packed_mapped: its packed weights are kept in a file
-    and mapped, as LiteRT's are unless it computes in float16."""
+    """A program of the bundle. output_bytes: of its outputs. packed: how its weights are."""
 
     file_bytes: int
     memory: MemorySpec
     output_bytes: int
-    packed_mapped: bool
+    packed: Packed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +71,17 @@ OVERHEAD = {
 }
 
 
-def estimate_request(manifest: Manifest, request: Request, *, keep_loaded: bool, runtime: str = "python") -> Estimate:
-    """What `request` will take of memory with the bundle's own programs, in "python" or in the "native" runtime."""
+def estimate_request(
+    manifest: Manifest, request: Request, *, keep_loaded: bool, runtime: str = "python", packed: Packed = "each"
+) -> Estimate:
+    """What `request` will take of memory with the bundle's own programs, in "python" or in the "native" runtime.
+
+    packed: how ExecuTorch packs weights; those of LiteRT are mapped, unless it computes in float16.
+    """
     audio, latent = manifest.generation.audio, manifest.generation.latent
+    chosen: Packed = "mapped" if manifest.backend == "litert" else packed
     return estimate(
-        [[_needs(manifest, role) for role in roles if role in manifest.programs] for roles in STAGES.values()],
+        [[_needs(manifest, role, chosen) for role in roles if role in manifest.programs] for roles in STAGES.values()],
         latent_bytes=prod(latent.shape) * SAMPLE_BYTES,
         audio_bytes=samples_in(request.seconds, audio.sample_rate) * audio.channels * SAMPLE_BYTES,
         overhead=OVERHEAD[runtime, manifest.backend],
@@ -78,13 +89,13 @@ def estimate_request(manifest: Manifest, request: Request, *, keep_loaded: bool,
     )
 
 
-def _needs(manifest: Manifest, role: str) -> ProgramNeeds:
+def _needs(manifest: Manifest, role: str, packed: Packed) -> ProgramNeeds:
     program = manifest.programs[role]
     return ProgramNeeds(
         file_bytes=program.bytes,
         memory=program.memory,
         output_bytes=_output_bytes(manifest.generation.programs[role]),
-        packed_mapped=manifest.backend == "litert" and role not in manifest.recipe.float16,
+        packed=packed if program.memory.kept_bytes else "each",
     )
 
 
@@ -121,19 +132,24 @@ def estimate(
     return max(moments, key=lambda moment: moment.total_bytes)
 
 
+def weights_of(program: ProgramNeeds) -> Estimate:
+    """Of packed weights."""
+    memory = program.memory
+    if program.packed == "mapped":
+        return Estimate(mapped_bytes=memory.kept_bytes, private_bytes=0)
+    packed = memory.kept_bytes if program.packed == "once" else memory.packed_bytes
+    return Estimate(mapped_bytes=0, private_bytes=packed)
+
+
 def while_loaded(program: ProgramNeeds) -> Estimate:
-    """All of the file is read, and its weights are packed beside it, or into a file that nothing has read yet."""
-    packed = 0 if program.packed_mapped else program.memory.packed_bytes
-    return Estimate(mapped_bytes=program.file_bytes, private_bytes=packed)
+    """All of the file is read, and its weights are packed beside it, or lie in a file that nothing has read yet."""
+    return Estimate(mapped_bytes=program.file_bytes, private_bytes=weights_of(program).private_bytes)
 
 
 def while_run(program: ProgramNeeds) -> Estimate:
     """Of the file remains what was not packed, such as tables of embeddings: about as much as it is larger."""
-    packed, working = program.memory.packed_bytes, program.memory.working_bytes
-    unpacked = max(0, program.file_bytes - packed)
-    if program.packed_mapped:
-        return Estimate(mapped_bytes=unpacked + packed, private_bytes=working)
-    return Estimate(mapped_bytes=unpacked, private_bytes=packed + working)
+    unpacked = max(0, program.file_bytes - program.memory.packed_bytes)
+    return weights_of(program).and_also(Estimate(mapped_bytes=unpacked, private_bytes=program.memory.working_bytes))
 
 
 def refuse_little_memory(needed: Estimate) -> None:

@@ -289,7 +289,7 @@ def load(
 ) -> Generator:
     """Open the bundle in `folder`; its engine is imported, and programs are loaded, when they are first needed.
 
-    threads: of the CPU, by default all that the engine finds. check: hash every file again, whatever is known of it.
+    threads: of the CPU, by default one for each fast core. check: hash every file again, whatever is known of it.
     force: play even where the system says that there is less memory than that takes.
 
     Raises:

@@ -70,15 +70,18 @@ class GraphSpec:
 class MemorySpec:
     """What a program needs beside its file, in bytes.
 
-    packed_bytes: its weights as XNNPACK packs them. working_bytes: its inputs, outputs and all tensors between them,
-    as they are planned for one run, and what convolutions keep to find their input.
+    packed_bytes: its weights as XNNPACK packs them. kept_bytes: the same as a file keeps them from one run to the next,
+    equal ones once; 0 where no file must be used, for XNNPACK would take some weights for others, or it is of no use.
+    working_bytes: its inputs, outputs and all tensors between them, as they are planned for one run, and what
+    convolutions keep to find their input.
     """
 
     packed_bytes: int
+    kept_bytes: int
     working_bytes: int
 
     def validate(self, path: str) -> None:
-        for name in ("packed_bytes", "working_bytes"):
+        for name in ("packed_bytes", "kept_bytes", "working_bytes"):
             require(0 <= getattr(self, name) <= MAX_MEMORY_BYTES, f"{path}.{name}", "is out of bounds")
 
 

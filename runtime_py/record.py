@@ -24,7 +24,7 @@ from runtime_py.finishing import Finishing
 from runtime_py.generation_spec import DTYPES, MAX_ELEMENTS, STAGES, Layout
 from runtime_py.golden import layout
 from runtime_py.loop import Event
-from runtime_py.machine import Machine, forget_peak_memory, peak_memory_mb, this_machine, usable_cores
+from runtime_py.machine import Machine, fast_cores, forget_peak_memory, peak_memory_mb, this_machine
 from runtime_py.manifest import MANIFEST_FILE
 from runtime_py.random import TorchRandom
 from runtime_py.request import Request
@@ -267,7 +267,7 @@ def record_of(
     threads: int | None = None,
     wav: WavReport | None = None,
 ) -> Record:
-    """The record of a run that this process made; `threads` of None are as many as it may use."""
+    """The record of a run that this process made; `threads` of None are the default: fast cores."""
     manifest = bundle.manifest
     run = RunInfo(
         record_version=RECORD_VERSION,
@@ -275,7 +275,7 @@ def record_of(
         bundle=bundle_identity(bundle),
         label=label,
         machine=this_machine(),
-        threads=threads or usable_cores(),
+        threads=threads or fast_cores(),
         request=request.resolved(manifest.generation),
         inputs=inputs,
         open_seconds=open_seconds,

@@ -92,10 +92,11 @@ def graph_memory(
     )
 
 
-def program_memory(graphs: Sequence[GraphMemory], buffer_bytes: int) -> MemorySpec:
+def program_memory(graphs: Sequence[GraphMemory], buffer_bytes: int, kept_bytes: int) -> MemorySpec:
     """Of graphs that run one after another in one arena, and the buffers between and around them."""
     return MemorySpec(
         packed_bytes=sum(graph.packed_bytes for graph in graphs),
+        kept_bytes=kept_bytes,
         working_bytes=buffer_bytes
         + max((graph.arena_bytes for graph in graphs), default=0)
         + sum(graph.pointer_bytes for graph in graphs),

@@ -14,7 +14,15 @@ from typing import Any
 
 from torch import fx
 
-from edge_export.backends.memory import Array, GraphMemory, Operation, Weights, graph_memory, program_memory
+from edge_export.backends.memory import (
+    Array,
+    GraphMemory,
+    Operation,
+    Weights,
+    graph_memory,
+    packed_bytes,
+    program_memory,
+)
 from runtime_py.manifest import MemorySpec
 
 NO_TENSOR = 2**32 - 1
@@ -46,17 +54,83 @@ def lowered_memory(top: fx.GraphModule, planned_bytes: int) -> MemorySpec:
 def delegates_memory(payloads: Iterable[bytes], planned_bytes: int) -> MemorySpec:
     """Of XNNPACK delegates as they are in a program: each a header and a graph.
 
-    As ExecuTorch's wheels run them: in one arena, and every operation packs its own copy of weights. Its presets for
-    Android and Apple pack equal weights once, and need no more than this.
+    As ExecuTorch's wheels run them: in one arena, and every operation packs its own copy of weights. With a cache of
+    packed weights, as its presets for Android and Apple have it and as a file keeps them, equal ones are packed once.
     """
-    return program_memory([_graph_memory(_read_graph(payload)) for payload in payloads], planned_bytes)
+    graphs = [_read_graph(payload) for payload in payloads]
+    return program_memory([_graph_memory(graph) for graph in graphs], planned_bytes, kept_bytes=_kept_bytes(graphs))
 
 
 def _graph_memory(graph: Node) -> GraphMemory:
-    unions = [value["xvalue_union"] for value in graph["xvalues"]]
-    tensors = [union.get("tensor_value", union) for union in unions]  # quantized ones are one level down
-    arrays = {tensor["id_out"]: _array(tensor) for tensor in tensors}
+    arrays = _arrays(graph)
     return graph_memory(arrays, [_operation(node, arrays) for node in graph["xnodes"]])
+
+
+def _kept_bytes(graphs: Iterable[Node]) -> int:
+    """Of what a file of packed weights holds; 0 where it must not be used, or is of no use.
+
+    It must not where it would give an operation the weights of another: they are known by the bytes of weights and bias
+    alone, so of two operations with equal bytes and other scales the second gets what was packed for the first. It is
+    of no use where most is of transposed convolutions: each of them packs first, and looks for its weights then.
+    """
+    ways: dict[tuple[str, ...], str] = {}
+    total = again = 0
+    for graph in graphs:
+        arrays, values = _arrays(graph), _values(graph)
+        for node in graph["xnodes"]:
+            kind, fields = node["xnode_union_type"].removeprefix("XNN"), node["xnode_union"]
+            weights = _weights(kind, fields, arrays)
+            if weights is None or not (name := _name_in_cache(graph, values, weights.array, fields)):
+                continue
+            way = json.dumps([kind, _way_to_pack(fields), _quantization(graph, values, fields)], sort_keys=True)
+            size = packed_bytes(arrays[weights.array], weights)
+            if kind == TRANSPOSED_CONVOLUTION:
+                again += size
+            elif name not in ways:
+                total += size
+            if ways.setdefault(name, way) != way:
+                return 0
+    return 0 if again > total else total + again
+
+
+def _values(graph: Node) -> dict[int, Node]:
+    """Tensors by number; quantized ones are one level down, beside their scales."""
+    unions = [value["xvalue_union"] for value in graph["xvalues"]]
+    return {union.get("tensor_value", union)["id_out"]: union for union in unions}
+
+
+def _arrays(graph: Node) -> dict[int, Array]:
+    return {number: _array(value.get("tensor_value", value)) for number, value in _values(graph).items()}
+
+
+def _name_in_cache(graph: Node, values: Mapping[int, Node], weights: int, fields: Node) -> tuple[str, ...]:
+    """What the cache calls packed weights: the hash of weights and that of the bias; empty of what the run makes."""
+    bias = fields.get("bias_id", NO_TENSOR)
+    name = _constant(graph, values[weights])
+    return () if not name else (name,) if bias == NO_TENSOR else (name, _constant(graph, values[bias]))
+
+
+def _constant(graph: Node, value: Node) -> str:
+    return str(graph["constant_data"][value.get("tensor_value", value)["constant_buffer_idx"]]["named_key"])
+
+
+def _way_to_pack(fields: Node) -> dict[str, Any]:
+    """What of an operation can decide how its weights are packed: not tensors' numbers, nor how its input is padded."""
+    return {key: value for key, value in fields.items() if not key.endswith("_id") and not key.startswith("padding")}
+
+
+def _quantization(graph: Node, values: Mapping[int, Node], fields: Node) -> list[Any]:
+    """Of each of an operation's tensors type and scales, and of constants the shape."""
+    made: list[Any] = []
+    for key, number in sorted(fields.items()):
+        if not key.endswith("_id") or number == NO_TENSOR:
+            continue
+        value = values[number]
+        tensor, scales = value.get("tensor_value", value), dict(value.get("quant_params", {}))
+        if buffer := scales.pop("scale_buffer_idx", 0):
+            scales["scales"] = graph["constant_data"][buffer]["named_key"]
+        made.append([key, tensor["datatype"], scales, tensor["dims"] if _constant(graph, value) else None])
+    return made
 
 
 def _read_graph(payload: bytes) -> dict[str, Any]:

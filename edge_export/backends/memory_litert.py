@@ -27,7 +27,8 @@ ELEMENTWISE = frozenset({
 def model_memory(interpreter: "Interpreter", float16: bool) -> MemorySpec:
     """Of the main graph; with `float16`, as if XNNPACK computed in that, and packed its weights in it.
 
-    XNNPACK packs weights that several operations share once. Inputs and outputs have buffers beside the arena.
+    XNNPACK packs weights that several operations share once, and what it packed in float16 it does not keep. Inputs
+    and outputs have buffers beside the arena.
     """
     ops = [op for op in ops_in(interpreter) if op.kind != DELEGATE]
     outside = {int(each["index"]) for each in (*interpreter.get_input_details(), *interpreter.get_output_details())}
@@ -37,7 +38,8 @@ def model_memory(interpreter: "Interpreter", float16: bool) -> MemorySpec:
         for number in {number for op in ops for number in (*op.inputs, *op.outputs) if number >= 0}
     }
     buffers = sum(_details_bytes(interpreter, number) for number in outside)
-    return program_memory([graph_memory(arrays, list(_operations(ops, arrays)), shared_weights=True)], buffers)
+    graph = graph_memory(arrays, list(_operations(ops, arrays)), shared_weights=True)
+    return program_memory([graph], buffers, kept_bytes=0 if float16 else graph.packed_bytes)
 
 
 def _array(interpreter: "Interpreter", number: int, *, planned: bool, float16: bool) -> Array:

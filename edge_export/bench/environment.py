@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from edge_export import __version__
-from runtime_py.machine import MEGA, this_machine, usable_cores
+from runtime_py.machine import MEGA, fast_cores, this_machine, usable_cores
 
 PACKAGES = ("numpy", "torch", "executorch", "ai-edge-litert")
 
@@ -19,6 +19,7 @@ class Environment:
     cpu_features: tuple[str, ...]
     cores: int
     usable_cores: int
+    fast_cores: int
     memory_mb: float | None
     platform: str
     python: str
@@ -33,6 +34,7 @@ def environment() -> Environment:
         cpu_features=machine.cpu_features,
         cores=machine.cores,
         usable_cores=usable_cores(),
+        fast_cores=fast_cores(),
         memory_mb=machine.memory_bytes / MEGA or None,
         platform=platform.platform(),
         python=platform.python_version(),

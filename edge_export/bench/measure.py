@@ -6,9 +6,10 @@ network: what one process saw comes as a Run, and everything after that is arith
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from edge_export.bench.figures import Paired, Summary, differences, paired, summarize
 from edge_export.bench.job import Job, Run
@@ -25,13 +26,15 @@ DEFAULT_RUNS = 5
 MOST_RUNS = 1000
 REPEATS = 3
 
+Who = TypeVar("Who")
+
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRequest:
     """What to measure. `against` is None, "reference" or the folder of a bundle.
 
-    `seconds` of None is 7, or what both models can make where that is less; `threads` of None is the engine's own
-    choice. `checkpoint` is where the reference's weights are, None for where they lay at the build. Every program
+    `seconds` of None is 7, or what both models can make where that is less; `threads` of None is one for each fast
+    core. `checkpoint` is where the reference's weights are, None for where they lay at the build. Every program
     is run until `repeats` steady runs of it are known.
     """
 
@@ -77,6 +80,14 @@ class Bench:
         return paired(self.a.runs, self.b.runs, self.b.subject.shown, notes)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Player:
+    """Who plays in one process: a subject with a number of threads."""
+
+    threads: int | None
+    side: str
+
+
 def measure(request: BenchRequest, progress: Progress) -> Bench:
     """Play the bundle's golden prompt in fresh processes, alone or in turns with another.
 
@@ -89,33 +100,68 @@ def measure(request: BenchRequest, progress: Progress) -> Bench:
         EdgeExportError: less memory is available than a generation needs.
         GenerationError: a run failed, or its process was killed.
     """
-    _check_counts(request)
+    (bench,) = sweep(request, (request.threads,), progress)
+    return bench
+
+
+def sweep(request: BenchRequest, counts: Sequence[int | None], progress: Progress) -> tuple[Bench, ...]:
+    """The same with each of these numbers of threads, all in turns; `request.threads` does not count."""
+    _check_counts(request, counts)
     subjects = _subjects(request)
     played = _request(subjects, request.seconds)
     refuse_little_memory(subjects, played)
-    jobs = {subject.side: _job(subject, request, played) for subject in subjects}
-    sides = order(request.runs, [subject.side for subject in subjects])
+    jobs = {
+        _Player(threads=count, side=subject.side): _job(subject, request, played, count)
+        for count in counts
+        for subject in subjects
+    }
+    runs = _play(jobs, subjects, request.runs, progress)
+    return tuple(_bench(count, subjects, played, runs) for count in counts)
+
+
+def _play(
+    jobs: Mapping[_Player, Job], subjects: Sequence[Subject], runs: int, progress: Progress
+) -> dict[_Player, list[Run]]:
+    """All runs of each player, after every subject was opened once."""
+    players = order(runs, list(jobs))
+    swept = len(jobs) > len(subjects)
     shown = {subject.side: f"{subject.side}, {subject.shown}" for subject in subjects}
-    progress("opening what is measured", 0, len(sides))
-    for side, job in jobs.items():
-        play_job(dataclasses.replace(job, rehearse=True), f"opening {shown[side]}")
-    runs: dict[str, list[Run]] = {side: [] for side in jobs}
-    for done, side in enumerate(sides):
-        what = f"run {done + 1} of {len(sides)}: {shown[side]}"
-        progress(what, done, len(sides))
-        runs[side].append(run_from(play_job(jobs[side], what), what))
-    progress("done", len(sides), len(sides))
-    a, *others = (Measured(subject=subject, runs=tuple(runs[subject.side])) for subject in subjects)
-    return Bench(request=played, threads=request.threads, a=a, b=others[0] if others else None)
+    progress("opening what is measured", 0, len(players))
+    for player, job in list(jobs.items())[: len(subjects)]:
+        play_job(dataclasses.replace(job, rehearse=True), f"opening {shown[player.side]}")
+    made: dict[_Player, list[Run]] = {player: [] for player in jobs}
+    for done, player in enumerate(players):
+        what = f"run {done + 1} of {len(players)}: {shown[player.side]}"
+        if swept:
+            what += f", {thread_count(player.threads)}"
+        progress(what, done, len(players))
+        made[player].append(run_from(play_job(jobs[player], what), what))
+    progress("done", len(players), len(players))
+    return made
 
 
-def order(runs: int, sides: Sequence[str]) -> list[str]:
+def _bench(
+    count: int | None, subjects: Sequence[Subject], played: Request, runs: Mapping[_Player, Sequence[Run]]
+) -> Bench:
+    a, *others = (
+        Measured(subject=subject, runs=tuple(runs[_Player(threads=count, side=subject.side)])) for subject in subjects
+    )
+    return Bench(request=played, threads=count, a=a, b=others[0] if others else None)
+
+
+def order(runs: int, players: Sequence[Who]) -> list[Who]:
     """Who runs when: every other round is turned around (A B, B A, A B, ...)."""
-    return [side for index in range(runs) for side in (sides if index % 2 == 0 else reversed(sides))]
+    return [player for index in range(runs) for player in (players if index % 2 == 0 else reversed(players))]
 
 
-def _check_counts(request: BenchRequest) -> None:
-    check_threads(request.threads)
+def thread_count(threads: int | None) -> str:
+    """A number of threads in words."""
+    return "fast cores" if threads is None else f"{threads} thread{'s' if threads > 1 else ''}"
+
+
+def _check_counts(request: BenchRequest, counts: Sequence[int | None]) -> None:
+    for count in counts:
+        check_threads(count)
     if not 1 <= request.runs <= MOST_RUNS:
         raise UsageError(f"runs is {request.runs}, expected 1 to {MOST_RUNS}")
     if not 0 <= request.repeats <= MOST_RUNS:
@@ -148,13 +194,13 @@ def _request(subjects: Sequence[Subject], seconds: float | None) -> Request:
     return request
 
 
-def _job(subject: Subject, request: BenchRequest, played: Request) -> Job:
+def _job(subject: Subject, request: BenchRequest, played: Request, threads: int | None) -> Job:
     checkpoint = request.checkpoint if subject.reference else None
     return Job(
         bundle=str(subject.folder),
         reference=subject.reference,
         checkpoint=None if checkpoint is None else str(checkpoint),
         request=played,
-        threads=request.threads,
+        threads=threads,
         repeats=request.repeats,
     )

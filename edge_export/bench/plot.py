@@ -1,7 +1,10 @@
-"""The picture of a bench: where the time of a generation goes, A above B. matplotlib is imported when it is drawn."""
+"""The pictures of a bench: where the time of a generation goes, A above B; or seconds of each stage against threads.
+
+matplotlib is imported when they are drawn.
+"""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -9,7 +12,7 @@ from typing import Any
 
 from edge_export.bench.figures import Quantity
 from edge_export.bench.job import Run
-from edge_export.bench.measure import Bench, Measured
+from edge_export.bench.measure import Bench, Measured, thread_count
 from edge_export.plots import check_picture
 from runtime_py.files import replace_file
 
@@ -55,6 +58,46 @@ def plot_bench(path: Path, bench: Bench) -> None:
     handles, labels = axes.get_legend_handles_labels()
     once = dict(sorted(zip(labels, handles), key=lambda entry: entry[0] in MARKS))
     figure.legend(once.values(), once.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+    _write(path, figure)
+
+
+def plot_sweep(path: Path, benches: Sequence[Bench]) -> None:
+    """Write a picture as `plot_bench` does: seconds of each stage, and of all, against the number of threads."""
+    check_picture(path)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    in_order = sorted(benches, key=lambda bench: bench.threads or 0)
+    sides = [[bench.a for bench in in_order]]
+    if in_order[0].b is not None:
+        sides.append([bench.b for bench in in_order if bench.b is not None])
+    figure = Figure(figsize=(4.6 * len(sides) + 1.4, 4.4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(sides), sharey=True, squeeze=False)[0]
+    counts = [bench.threads or 0 for bench in in_order]
+    for axes, measured in zip(panels, sides, strict=True):
+        _lines(axes, counts, measured)
+        axes.set_title(measured[0].subject.shown, fontsize="medium", parse_math=False)
+        axes.set(xlabel="threads", xticks=counts)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set(ylabel="seconds")
+    panels[0].set_ylim(bottom=0)
+    panels[0].legend(frameon=False, fontsize="small")
+    figure.suptitle(f"{in_order[0].request.seconds:.3g} s of audio, {_runs(in_order[0])}")
+    _write(path, figure)
+
+
+def _lines(axes: Any, counts: Sequence[int], measured: Sequence[Measured]) -> None:
+    """A line for each stage with its loading, and one for the whole generation; bars from the least to the most."""
+    colours = {f"{name}_seconds": COLOURS[i % len(COLOURS)] for i, name in enumerate(measured[0].runs[0].stages)}
+    for name, colour in {**colours, "seconds_total": "black"}.items():
+        found = [side.summary.quantities[name] for side in measured]
+        spread = [[each.median - each.low for each in found], [each.high - each.median for each in found]]
+        label = "whole generation" if name == "seconds_total" else name.removesuffix("_seconds")
+        axes.errorbar(counts, [each.median for each in found], spread, color=colour, marker="o", capsize=3, label=label)
+
+
+def _write(path: Path, figure: Any) -> None:
     picture = BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a folder's name: boxes where the font lacks it
@@ -63,10 +106,12 @@ def plot_bench(path: Path, bench: Bench) -> None:
 
 
 def _title(bench: Bench) -> str:
-    runs, threads = len(bench.a.runs), bench.threads
-    count = f"median of {runs} runs" if runs > 1 else "1 run"
-    of = "all threads" if threads is None else f"{threads} thread{'s' if threads > 1 else ''}"
-    return f"{bench.request.seconds:.3g} s of audio, {of}, {count}"
+    return f"{bench.request.seconds:.3g} s of audio, {thread_count(bench.threads)}, {_runs(bench)}"
+
+
+def _runs(bench: Bench) -> str:
+    runs = len(bench.a.runs)
+    return f"median of {runs} runs" if runs > 1 else "1 run"
 
 
 def middle_run(runs: tuple[Run, ...]) -> Run:

@@ -1,5 +1,6 @@
-"""What `edge-export bench` shows: one table for people, a plain record for machines. It prints nothing."""
+"""What `edge-export bench` shows: tables for people, a plain record for machines. It prints nothing."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -8,7 +9,7 @@ from rich.table import Table
 
 from edge_export.bench.environment import environment
 from edge_export.bench.figures import Paired, Quantity, Summary
-from edge_export.bench.measure import REFERENCE, Bench, Measured, order
+from edge_export.bench.measure import REFERENCE, Bench, Measured, order, thread_count
 from edge_export.report import table
 from runtime_py.machine import MEGA
 
@@ -32,6 +33,26 @@ def bench_table(summary: Summary, paired: Paired | None) -> tuple[Table, ...]:
         shown = ("", "") if ratio is None else (f"{ratio.median:.2f}", f"{ratio.low:.2f} .. {ratio.high:.2f}")
         made.add_row(*_cells(name, a), *_cells(name, b)[1:], *shown)
     return (made,)
+
+
+def sweep_tables(benches: Sequence[Bench]) -> Iterator[Table]:
+    """For each of what was measured, the medians of all figures by the number of threads."""
+    for side in ("a", "b"):
+        sides: list[Measured | None] = [getattr(bench, side) for bench in benches]
+        found = [measured for measured in sides if measured is not None]
+        if found:
+            yield _sweep_table([bench.threads for bench in benches], found)
+
+
+def _sweep_table(counts: Sequence[int | None], found: Sequence[Measured]) -> Table:
+    subject, summaries = found[0].subject, [measured.summary for measured in found]
+    runs = f"{summaries[0].runs} run{'s' if summaries[0].runs > 1 else ''} each, in turns, medians"
+    columns = [thread_count(count) for count in counts]
+    made = table(escape(f"{subject.side}: {subject.shown}\n{runs}"), "", *columns, right=columns)
+    for name in summaries[0].quantities:
+        cells = [_cells(name, summary.quantities.get(name))[1] for summary in summaries]
+        made.add_row(_unit(name)[0], *cells)
+    return made
 
 
 def _cells(name: str, found: Quantity | None) -> tuple[str, str, str]:
@@ -65,12 +86,26 @@ def _unit(name: str) -> tuple[str, float, int]:
 
 def bench_record(bench: Bench) -> dict[str, Any]:
     """Everything as plain JSON: machine, versions, request, medians and spreads, and every run as it was measured."""
-    paired = bench.paired
+    return {**_played_record(bench), **_figures_record(bench)}
+
+
+def sweep_record(benches: Sequence[Bench]) -> dict[str, Any]:
+    """The same for several numbers of threads: what they have in common once, and `sweep`, a list by their order."""
+    return {**_played_record(benches[0]), "sweep": [_figures_record(bench) for bench in benches]}
+
+
+def _played_record(bench: Bench) -> dict[str, Any]:
     return {
         "machine": asdict(environment()),
         "prompt": bench.request.prompt,
         "seconds": bench.request.seconds,
         "seed": bench.request.seed,
+    }
+
+
+def _figures_record(bench: Bench) -> dict[str, Any]:
+    paired = bench.paired
+    return {
         "threads": bench.threads,
         "order": order(len(bench.a.runs), ["A"] if bench.b is None else ["A", "B"]),
         "a": _measured_record(bench.a),

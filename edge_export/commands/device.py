@@ -18,6 +18,7 @@ from edge_export.commands.options import (
     SecondsOption,
     SeedOption,
     StepsOption,
+    ThreadsOption,
     check_outputs,
     check_runner_takes,
 )
@@ -99,7 +100,7 @@ def run(
     seconds: SecondsOption = None,
     seed: SeedOption = None,
     steps: StepsOption = None,
-    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads over there.")] = None,
+    threads: ThreadsOption = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The WAV to write here; - for stdout.")] = None,
     record: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What `edge-export compare` reads, to write here.")

@@ -17,7 +17,7 @@ SeedOption = Annotated[
     typer.Option(metavar="N|random", help="The same seed gives the same sound; 0. random: draw one."),
 ]
 StepsOption = Annotated[int | None, typer.Option(metavar="N", help="Sampling steps; by default the bundle's.")]
-ThreadsOption = Annotated[int | None, typer.Option(metavar="N", help="CPU threads; all of them by default.")]
+ThreadsOption = Annotated[int | None, typer.Option(metavar="N", help="CPU threads; one for each fast core by default.")]
 FloatOption = Annotated[bool, typer.Option("--float", help="Write 32-bit float samples instead of 16-bit.")]
 NormalizeOption = Annotated[bool, typer.Option("--normalize", help="Bring the peak to -1 dBFS.")]
 NoFadeOption = Annotated[

@@ -7,9 +7,11 @@ from edge_export.progress import Progress
 
 
 def native_runner(kind: PlaceKind, progress: Progress) -> Runner:
-    """edge-run; where the device has another loader, started by its own."""
+    """edge-run; where the device has another loader, started by its own, and keeping no packed weights there."""
     built = build_runner(kind.preset, progress)
-    loader = TOOLCHAINS[kind.preset].loader
-    start = (f"{HERE}/{loader}", "--library-path", HERE) if loader else ()
     payload = Payload(name="runner-executorch", folder=built.folder, files=built.files)
-    return Runner(payload=payload, words=(*start, f"{HERE}/{RUNNER}"))
+    loader = TOOLCHAINS[kind.preset].loader
+    if loader is None:
+        return Runner(payload=payload, words=(f"{HERE}/{RUNNER}",))
+    start = (f"{HERE}/{loader}", "--library-path", HERE)
+    return Runner(payload=payload, words=(*start, f"{HERE}/{RUNNER}", "--no-cache"))

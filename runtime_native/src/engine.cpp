@@ -2,13 +2,17 @@
 
 #include <executorch/extension/module/module.h>
 #include <executorch/extension/tensor/tensor.h>
+#include <executorch/runtime/backend/backend_options_map.h>
 #include <executorch/runtime/core/exec_aten/util/scalar_type_util.h>
 #include <executorch/runtime/platform/platform.h>
+
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "errors.h"
+#include "machine.h"
 
 // The SDK ships the library but not its header.
 namespace executorch::extension::threadpool {
@@ -93,9 +97,38 @@ void check_interface(const std::string& path, const char* side, const std::vecto
   }
 }
 
+// Load with its packed weights in the file at `packed`, if any: mapped where the file holds them, else written to it.
+// XNNPACK takes the file with the program alone. It keeps one of a path at a time, so a path must not come back while a
+// program uses it.
+Status load_module(Module& module, const OpenFile* packed) {
+  constexpr auto kVerification = Verification::InternalConsistency;
+  if (packed == nullptr) return module.load(kVerification);
+  executorch::runtime::BackendOptions<2> options;
+  executorch::runtime::LoadBackendOptionsMap by_backend;
+  for (const Status status : {options.set_option("weight_cache_enabled", true),
+                              options.set_option("packed_cache_path", packed->path().c_str()),
+                              by_backend.set_options("XnnpackBackend", options.view())}) {
+    if (status != Status::Ok) return status;
+  }
+  return module.load(by_backend, kVerification);
+}
+
+// Whether XNNPACK wrote all that it packed, and what lies where: it ends such a file with these bytes.
+bool is_whole(const OpenFile& packed) {
+  constexpr char kEnding[] = {'C', 'W', 'P', 'X', 2, 0, 0, 0};
+  char ending[sizeof kEnding];
+  const auto read = pread(packed.descriptor(), ending, sizeof ending, packed.size() - static_cast<int64_t>(sizeof ending));
+  return read == sizeof ending && std::memcmp(ending, kEnding, sizeof ending) == 0;
+}
+
+std::string key_of(const ProgramSpec& spec, const Machine& machine) {
+  return packed_key(spec.sha256, "ExecuTorch " EDGE_ENGINE_VERSION, machine);
+}
+
 class ExecutorchProgram : public Program {
  public:
-  ExecutorchProgram(const std::string& path, const std::string& role, const Interface& interface);
+  ExecutorchProgram(const std::string& path, const std::string& role, const Interface& interface,
+                    std::shared_ptr<OpenFile> packed);
   Tensors run(const Tensors& inputs) override;
 
  private:
@@ -103,17 +136,19 @@ class ExecutorchProgram : public Program {
   Tensors outputs_of(const std::vector<EValue>& values) const;
   std::string role_;
   Interface interface_;
+  std::shared_ptr<OpenFile> packed_;  // stays open, so that its number is not another file's while the module uses it
   Module module_;
 };
 
-ExecutorchProgram::ExecutorchProgram(const std::string& path, const std::string& role, const Interface& interface)
-    : role_(role), interface_(interface), module_(path, Module::LoadMode::Mmap) {
+ExecutorchProgram::ExecutorchProgram(const std::string& path, const std::string& role, const Interface& interface,
+                                     std::shared_ptr<OpenFile> packed)
+    : role_(role), interface_(interface), packed_(std::move(packed)), module_(path, Module::LoadMode::Mmap) {
   watch_log();
   const auto require_ok = [&](Status status) {
     if (status == Status::Ok) return;
     throw BundleError(path + " is no program for ExecuTorch (" + reason(status) + "); rebuild the bundle");
   };
-  require_ok(module_.load(Verification::InternalConsistency));
+  require_ok(load_module(module_, packed_.get()));
   const auto meta = module_.method_meta(kMethod);
   if (!meta.ok()) throw BundleError(path + " has no method 'forward'; rebuild the bundle");
   check_interface(path, "inputs", interface.inputs, meta->num_inputs(),
@@ -175,21 +210,38 @@ Tensors ExecutorchProgram::outputs_of(const std::vector<EValue>& values) const {
 void set_threads(int threads) {
   watch_log();
   auto* pool = executorch::extension::threadpool::get_threadpool();
-  if (threads > 0 && (pool == nullptr || !pool->_unsafe_reset_threadpool(static_cast<uint32_t>(threads)))) {
-    throw GenerationError("this build of ExecuTorch cannot set its threads; leave --threads out");
-  }
+  const auto wanted = static_cast<uint32_t>(threads > 0 ? threads : fast_cores());
+  const bool set = pool != nullptr && (pool->get_thread_count() == wanted || pool->_unsafe_reset_threadpool(wanted));
+  if (threads > 0 && !set) throw GenerationError("this build of ExecuTorch cannot set its threads; leave --threads out");
 }
 
-OpenProgram bundle_programs(const Bundle& bundle) {
+OpenProgram bundle_programs(const Bundle& bundle, PackedWeights* cache) {
   const Manifest& manifest = bundle.manifest;
   if (manifest.backend != "executorch") {
     throw BundleError(bundle.folder.string() + " is a " + manifest.backend +
                       " bundle, this runner plays executorch ones; build it with --backend executorch");
   }
-  return [&bundle](const std::string& role) -> std::unique_ptr<Program> {
-    const Manifest& manifest = bundle.manifest;
-    const auto path = bundle.path(manifest.programs.at(role));
-    return std::make_unique<ExecutorchProgram>(path.string(), role, manifest.generation.programs.at(role));
+  return [&bundle, cache, machine = this_machine()](const std::string& role) -> std::unique_ptr<Program> {
+    const ProgramSpec& spec = bundle.manifest.programs.at(role);
+    const auto open = [&](std::shared_ptr<OpenFile> packed) {
+      const Interface& interface = bundle.manifest.generation.programs.at(role);
+      return std::make_unique<ExecutorchProgram>(bundle.path(spec).string(), role, interface, std::move(packed));
+    };
+    if (cache == nullptr || spec.memory.kept_bytes == 0) return open(nullptr);
+    const std::string key = key_of(spec, machine);
+    if (auto kept = cache->find(key)) return open(std::move(kept));
+    const auto memory = memory_to_pack_into(spec.memory.kept_bytes);
+    auto program = open(memory);
+    if (memory != nullptr && is_whole(*memory)) cache->keep(*memory, key);
+    return program;
+  };
+}
+
+PackedOf packed_places(const Bundle& bundle, const PackedWeights* cache) {
+  return [&bundle, cache, machine = this_machine()](const std::string& role) {
+    const ProgramSpec& spec = bundle.manifest.programs.at(role);
+    if (cache == nullptr || spec.memory.kept_bytes == 0) return Packed::kForEach;
+    return cache->has(key_of(spec, machine)) ? Packed::kMapped : Packed::kOnce;
   };
 }
 

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <string>
 
 #include "manifest.h"
 
@@ -20,8 +22,15 @@ struct Estimate {
   }
 };
 
+// How weights are packed: for each operation that uses them, as a runtime without a cache does; equal ones once; or they
+// were before, and are mapped from the file that was kept.
+enum class Packed { kForEach, kOnce, kMapped };
+
+// That of the program of a role.
+using PackedOf = std::function<Packed(const std::string& role)>;
+
 // The programs of a stage are let go before the next is loaded.
-Estimate estimate_request(const Manifest& manifest, const Request& request);
+Estimate estimate_request(const Manifest& manifest, const Request& request, const PackedOf& packed_of);
 
 // GenerationError when less is `available` than is `needed`; where the system says nothing, nothing is refused.
 void refuse_little_memory(const Estimate& needed, std::optional<int64_t> available);

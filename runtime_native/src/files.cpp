@@ -55,23 +55,10 @@ Lead lead_of(std::filesystem::path path) {
   return {path, descriptor};
 }
 
-// What was asked to stop meanwhile is stopped after this: no temporary file is left, and no half of a file.
-class Unstopped {
- public:
-  Unstopped() {
-    for (size_t index = 0; index < kStops.size(); ++index) before_[index] = std::signal(kStops[index], note);
-  }
-  ~Unstopped() {
-    for (size_t index = 0; index < kStops.size(); ++index) std::signal(kStops[index], before_[index]);
-    if (stopped_ != 0) std::raise(stopped_);
-  }
+constexpr std::array<int, 3> kStops{SIGHUP, SIGINT, SIGTERM};
+volatile std::sig_atomic_t stopped = 0;
 
- private:
-  static constexpr std::array<int, 3> kStops{SIGHUP, SIGINT, SIGTERM};
-  static void note(int signal) { stopped_ = signal; }
-  static inline volatile std::sig_atomic_t stopped_ = 0;
-  std::array<void (*)(int), kStops.size()> before_;
-};
+void note_stop(int signal) { stopped = signal; }
 
 // False, with errno, when it cannot be written.
 bool pour(int file, std::string_view data) {
@@ -84,35 +71,11 @@ bool pour(int file, std::string_view data) {
   return true;
 }
 
-// A file of ours beside the one to replace, gone again unless it was moved there.
-class Temporary {
- public:
-  explicit Temporary(const std::filesystem::path& folder) : name_((folder / ".edge-run-XXXXXX").string()) {
-    file_ = mkstemp(name_.data());
-  }
-  ~Temporary() {
-    if (file_ >= 0) close(file_);
-    if (!name_.empty()) unlink(name_.c_str());
-  }
-  bool write(std::string_view data, mode_t mode) {
-    return file_ >= 0 && pour(file_, data) && fchmod(file_, mode & ~mask()) == 0 && fsync(file_) == 0;
-  }
-  bool move_to(const std::filesystem::path& path) {
-    if (rename(name_.c_str(), path.c_str()) != 0) return false;
-    name_.clear();
-    return true;
-  }
-
- private:
-  static mode_t mask() {
-    const mode_t mask = umask(0);
-    umask(mask);
-    return mask;
-  }
-  Unstopped unstopped_;
-  std::string name_;
-  int file_ = -1;
-};
+mode_t user_mask() {
+  const mode_t mask = umask(0);
+  umask(mask);
+  return mask;
+}
 
 // Of what `path` leads to, which is no folder; nothing where nothing is there yet.
 std::optional<mode_t> mode_of(const std::filesystem::path& path) {
@@ -131,6 +94,38 @@ std::optional<mode_t> mode_of(const std::filesystem::path& path) {
 }
 
 }  // namespace
+
+Unstopped::Unstopped() {
+  for (size_t index = 0; index < kStops.size(); ++index) before_[index] = std::signal(kStops[index], note_stop);
+}
+
+Unstopped::~Unstopped() {
+  for (size_t index = 0; index < kStops.size(); ++index) std::signal(kStops[index], before_[index]);
+  if (stopped != 0) std::raise(stopped);
+}
+
+Temporary::Temporary(const std::filesystem::path& folder, const std::string& prefix)
+    : name_((folder / (prefix + "XXXXXX")).string()) {
+  file_ = mkostemp(name_.data(), O_CLOEXEC);
+}
+
+Temporary::~Temporary() {
+  if (file_ < 0) return;
+  close(file_);
+  if (!name_.empty()) unlink(name_.c_str());
+}
+
+bool Temporary::write(std::string_view data) { return file_ >= 0 && pour(file_, data); }
+
+bool Temporary::set_mode(mode_t mode) { return file_ >= 0 && fchmod(file_, mode) == 0; }
+
+bool Temporary::sync() { return file_ >= 0 && fsync(file_) == 0; }
+
+bool Temporary::move_to(const std::filesystem::path& path) {
+  if (file_ < 0 || rename(name_.c_str(), path.c_str()) != 0) return false;
+  name_.clear();
+  return true;
+}
 
 std::string read_file(const std::filesystem::path& path, uintmax_t most) {
   std::error_code failed;
@@ -204,8 +199,9 @@ void replace_file(const std::filesystem::path& path, std::string_view data, mode
     if (!written) refuse_stream(path, error);
     return;
   }
-  Temporary temporary(place.parent_path());
-  if (!temporary.write(data, mode) || !temporary.move_to(place)) refuse(path, errno);
+  Temporary temporary(place.parent_path(), ".edge-run-");
+  const bool whole = temporary.write(data) && temporary.set_mode(mode & ~user_mask()) && temporary.sync();
+  if (!whole || !temporary.move_to(place)) refuse(path, errno);
 }
 
 }  // namespace edge

@@ -4,6 +4,8 @@
 
 #include <sys/types.h>
 
+#include <array>
+#include <csignal>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -29,6 +31,39 @@ bool is_stdout(const std::filesystem::path& path);
 
 // Whether this output is a pipe or a device, which is written to.
 bool is_stream(const std::filesystem::path& path);
+
+// While it lives, what was asked to stop goes on, and is stopped after this: no temporary file is left, and no half of a
+// file.
+class Unstopped {
+ public:
+  Unstopped();
+  ~Unstopped();
+  Unstopped(const Unstopped&) = delete;
+  Unstopped& operator=(const Unstopped&) = delete;
+
+ private:
+  std::array<void (*)(int), 3> before_;
+};
+
+// A new file in `folder` that begins with `prefix`, of the user's own, gone again unless it was moved to its place. Each
+// call is false, with errno, when it cannot be done.
+class Temporary {
+ public:
+  Temporary(const std::filesystem::path& folder, const std::string& prefix);
+  ~Temporary();
+  Temporary(const Temporary&) = delete;
+  Temporary& operator=(const Temporary&) = delete;
+
+  bool write(std::string_view data);
+  bool set_mode(mode_t mode);
+  bool sync();
+  bool move_to(const std::filesystem::path& path);
+
+ private:
+  Unstopped unstopped_;
+  std::string name_;
+  int file_ = -1;
+};
 
 // Put `data` at `path` in one move; OutputError, and nothing left, when that fails. The user's mask narrows `mode`.
 // A link is followed to what it names, which is replaced or made. A pipe or a device is written to, and so is whatever

@@ -20,8 +20,10 @@ class Generator {
   // The request's prompt as the model reads it; UsageError for a request out of range.
   Prompt encode(const Request& request) const;
 
-  // How much memory `request` will take.
-  Estimate estimate(const Request& request) const { return estimate_request(bundle_.manifest, request); }
+  // How much memory `request` will take, where the engine packs weights so.
+  Estimate estimate(const Request& request, const PackedOf& packed_of) const {
+    return estimate_request(bundle_.manifest, request, packed_of);
+  }
 
   // Play `request`: an event after each piece of work; those of the decoder hold "audio", the next samples.
   // UsageError for a request out of range; GenerationError when a program fails or returns NaN.

@@ -3,6 +3,9 @@
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
+#if defined(__linux__)
+#include <sched.h>
+#endif
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -10,6 +13,7 @@
 #include <algorithm>
 #include <fstream>
 #include <map>
+#include <numeric>
 #include <sstream>
 #include <thread>
 
@@ -17,6 +21,14 @@ namespace edge {
 namespace {
 
 namespace fs = std::filesystem;
+
+// What the kernel says of a core, the better first, and the share of the best core's figure from which on one is fast:
+// why these, runtime_py/machine.py says.
+struct FastShare {
+  const char* file;
+  double share;
+};
+constexpr FastShare kFastShares[] = {{"cpu_capacity", 0.45}, {"cpufreq/cpuinfo_max_freq", 0.8}};
 
 constexpr int64_t kNoLimit = int64_t{1} << 60;  // version 1 of cgroups writes a number near 2^63 where there is none
 
@@ -161,6 +173,39 @@ std::vector<std::string> features_of_all(const std::string& cpuinfo) {
     first = false;
   }
   return common;
+}
+
+std::vector<int> allowed_cores() {
+  std::vector<int> cores;
+#if defined(__linux__)
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
+    for (int core = 0; core < CPU_SETSIZE; ++core) {
+      if (CPU_ISSET(core, &allowed)) cores.push_back(core);
+    }
+  }
+#endif
+  if (cores.empty()) {
+    cores.resize(std::max(1u, std::thread::hardware_concurrency()));
+    std::iota(cores.begin(), cores.end(), 0);
+  }
+  return cores;
+}
+
+int fast_cores(const fs::path& root, const std::vector<int>& allowed) {
+  for (const auto& [file, share] : kFastShares) {
+    std::vector<double> figures;
+    for (const int core : allowed) {
+      const fs::path folder = root / "sys/devices/system/cpu" / ("cpu" + std::to_string(core));
+      figures.push_back(static_cast<double>(number_in(folder / file).value_or(0)));
+    }
+    const auto [least, most] = std::minmax_element(figures.begin(), figures.end());
+    if (figures.empty() || *least <= 0) continue;
+    const double enough = share * *most;
+    return static_cast<int>(std::count_if(figures.begin(), figures.end(), [&](double one) { return one >= enough; }));
+  }
+  return static_cast<int>(allowed.size());
 }
 
 std::optional<int64_t> memory_available(const fs::path& root) {

@@ -26,6 +26,13 @@ Machine this_machine();
 // By the text of /proc/cpuinfo.
 std::vector<std::string> features_of_all(const std::string& cpuinfo);
 
+// The numbers of the cores that this process may run on.
+std::vector<int> allowed_cores();
+
+// As many threads as pay: of the cores that are `allowed`, a phone's small ones do not count. Figures of the kernel count
+// where every such core has them; without any, all of them are fast. Tests give another `root` than the system's.
+int fast_cores(const std::filesystem::path& root = "/", const std::vector<int>& allowed = allowed_cores());
+
 // Bytes that this process may still take: of the system and of the groups (containers) it runs in, the least; none
 // where nothing is said. Tests give another `root` than the system's.
 std::optional<int64_t> memory_available(const std::filesystem::path& root = "/");

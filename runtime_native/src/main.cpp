@@ -14,12 +14,14 @@
 #include <random>
 
 #include "audio.h"
+#include "caches.h"
 #include "engine.h"
 #include "errors.h"
 #include "files.h"
 #include "generator.h"
 #include "golden.h"
 #include "machine.h"
+#include "packed_weights.h"
 #include "record.h"
 #include "replay.h"
 #include "tags.h"
@@ -28,12 +30,12 @@ namespace edge {
 namespace {
 
 struct Options {
-  std::string bundle, prompt, out, record, dump, label;
+  std::string bundle, prompt, out, record, dump, label, cache;
   double seconds = 0;
   int64_t seed = 0, steps = 0;
   int threads = 0;
   bool golden = false, float32 = false, check = false, force = false;
-  bool normalize = false, no_fade = false, no_tags = false, drawn = false;
+  bool normalize = false, no_fade = false, no_tags = false, drawn = false, no_cache = false;
 };
 
 constexpr int kMostThreads = 256;
@@ -81,7 +83,7 @@ void describe(CLI::App& app, Options& options) {
   app.add_option("--seed", options.seed, "The same seed gives the same sound; 0. random: draw one")->type_name("N|random");
   app.get_option("--seed")->transform([&options](const std::string& word) { return drawn_seed(word, options); }, "", "");
   app.add_option("--steps", options.steps, "Sampling steps; by default the bundle's")->type_name("N");
-  app.add_option("--threads", options.threads, "CPU threads; by default as many as help")->type_name("N");
+  app.add_option("--threads", options.threads, "CPU threads; by default one for each fast core")->type_name("N");
   app.add_option("--out", options.out, "The WAV to write, over an old one; - for stdout")->type_name("FILE");
   app.add_flag("--float", options.float32, "Write 32-bit float samples instead of 16-bit");
   app.add_flag("--normalize", options.normalize, "Bring the peak to -1 dBFS");
@@ -92,6 +94,9 @@ void describe(CLI::App& app, Options& options) {
   app.add_flag("--golden", options.golden, "Replay the bundle's golden vectors: every stage gets the reference's inputs");
   app.add_flag("--check", options.check, "Hash every file of the bundle again, whatever is known of it");
   app.add_flag("--force", options.force, "Begin even where the system says that there is too little memory");
+  app.add_option("--cache", options.cache, "Where packed weights are kept for the next start; by default the user's cache")
+      ->type_name("DIR");
+  app.add_flag("--no-cache", options.no_cache, "Pack weights anew, and keep nothing");
   app.add_option("--label", options.label, "What to call this device in the record")->type_name("TEXT");
   app.footer("Example: edge-run --bundle bundle --prompt \"warm arpeggios on house beats\" --seconds 7 --out x.wav");
 }
@@ -107,6 +112,8 @@ void check(const CLI::App& app, const Options& options) {
   if (options.out.empty() && options.record.empty() && options.dump.empty()) {
     throw UsageError("nothing to write: give --out x.wav, --record run.json or --dump DIR");
   }
+  if (options.no_cache && given(app, "--cache")) throw UsageError("--cache and --no-cache exclude each other");
+  if (given(app, "--cache") && options.cache.empty()) throw UsageError("--cache names no folder; leave it out, or give --no-cache");
   if (given(app, "--threads") && (options.threads < 1 || options.threads > kMostThreads)) {
     throw UsageError("threads is " + std::to_string(options.threads) + ", expected 1 to " + std::to_string(kMostThreads));
   }
@@ -200,9 +207,12 @@ void play(const CLI::App& app, const Options& options) {
   check_outputs({options.out, options.record}, options.bundle);
   if (!options.out.empty()) check_format(options.out);
   if (!options.dump.empty()) refuse_inside(options.dump, options.bundle);
+  if (!options.cache.empty()) refuse_inside(options.cache, options.bundle);
   const Generator generator(options.bundle, options.check);
   const Manifest& manifest = generator.bundle().manifest;
-  const OpenProgram programs = bundle_programs(generator.bundle());
+  PackedWeights kept(options.cache.empty() ? cache_folder("weights") : std::filesystem::path(options.cache));
+  PackedWeights* const cache = options.no_cache ? nullptr : &kept;
+  const OpenProgram programs = bundle_programs(generator.bundle(), cache);
   RunInfo run;
   run.request = options.golden ? manifest.golden.request : request_of(app, options, manifest.generation);
   check_request(run.request, manifest.generation);
@@ -213,7 +223,7 @@ void play(const CLI::App& app, const Options& options) {
   require_cpu(manifest.target, run.machine);
   Request whole = run.request;  // of which golden vectors always are
   if (options.golden) whole.seconds = manifest.generation.seconds_of(manifest.generation.latent.samples());
-  if (!options.force) refuse_little_memory(generator.estimate(whole), memory_available());
+  if (!options.force) refuse_little_memory(generator.estimate(whole, packed_places(generator.bundle(), cache)), memory_available());
   set_threads(options.threads);
   run.threads = thread_count();
   if (options.drawn) {
@@ -222,6 +232,9 @@ void play(const CLI::App& app, const Options& options) {
   }
   Recorder recorder;
   const Tensors tensors = played(generator, programs, run, recorder);
+  if (!options.cache.empty() && !kept.trouble().empty()) {
+    std::fprintf(stderr, "edge-run: note: %s; the sound is the same, the next start no faster\n", one_line(kept.trouble()).c_str());
+  }
   const auto wav = write_outputs(options, generator.bundle(), run, recorder, tensors);
   if (wav && wav->clipped > 0) {
     std::fprintf(stderr, "edge-run: note: %lld samples beyond full scale were clipped (peak %.2f); --float keeps them\n",

@@ -72,11 +72,13 @@ void read_fields(Fields& from, GraphSpec& into) {
 
 void read_fields(Fields& from, MemorySpec& into) {
   from.read("packed_bytes", into.packed_bytes);
+  from.read("kept_bytes", into.kept_bytes);
   from.read("working_bytes", into.working_bytes);
 }
 
 void validate(const MemorySpec& spec, const std::string& path) {
   require(spec.packed_bytes >= 0 && spec.packed_bytes <= kMaxMemoryBytes, path + ".packed_bytes", "is out of bounds");
+  require(spec.kept_bytes >= 0 && spec.kept_bytes <= kMaxMemoryBytes, path + ".kept_bytes", "is out of bounds");
   require(spec.working_bytes >= 0 && spec.working_bytes <= kMaxMemoryBytes, path + ".working_bytes", "is out of bounds");
 }
 

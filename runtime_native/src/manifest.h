@@ -28,9 +28,10 @@ struct GraphSpec {
   std::map<std::string, int64_t> undelegated;
 };
 
-// What a program needs beside its file, in bytes: its weights as packed for the CPU, and one run's tensors.
+// What a program needs beside its file, in bytes: its weights as packed for the CPU, the same as a file keeps them, equal
+// ones once (0 where no file must be used, or it is of no use), and one run's tensors.
 struct MemorySpec {
-  int64_t packed_bytes = 0, working_bytes = 0;
+  int64_t packed_bytes = 0, kept_bytes = 0, working_bytes = 0;
 };
 
 // One compiled program. What goes into it and comes out of it is in GenerationSpec.

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <vector>
 
+#include "caches.h"
 #include "files.h"
 #include "sha256.h"
 #include "strict_json.h"
@@ -16,9 +16,9 @@ namespace fs = std::filesystem;
 
 constexpr int kReceiptVersion = 1;
 constexpr uintmax_t kMostBytes = 1 << 20;
-constexpr size_t kMostReceipts = 256, kKeyDigits = 32;
+constexpr size_t kMostReceipts = 256, kNameDigits = 32;
 constexpr int64_t kSecond = 1'000'000'000, kUnsure = 2 * kSecond;
-constexpr std::chrono::hours kAbandoned{24};
+constexpr std::chrono::hours kForgotten{24};
 
 #if defined(__APPLE__)
 const timespec& modified(const struct stat& status) { return status.st_mtimespec; }
@@ -30,26 +30,17 @@ const timespec& changed(const struct stat& status) { return status.st_ctim; }
 
 int64_t nanoseconds(const timespec& time) { return static_cast<int64_t>(time.tv_sec) * kSecond + time.tv_nsec; }
 
-// Empty for a user without a home.
-fs::path receipts_folder() {
-  for (const auto& [variable, below] : {std::pair{"XDG_CACHE_HOME", ""}, std::pair{"HOME", ".cache"}}) {
-    const char* value = std::getenv(variable);
-    if (value != nullptr && fs::path(value).is_absolute()) return fs::path(value) / below / "edge-export" / "receipts";
-  }
-  return {};
-}
-
 fs::path path_of(const fs::path& folder, const fs::path& bundle) {
-  return folder / (sha256(fs::canonical(bundle).native()).substr(0, kKeyDigits) + ".json");
+  return folder / (sha256(fs::canonical(bundle).native()).substr(0, kNameDigits) + ".json");
 }
 
 // Drop the oldest beyond kMostReceipts, and what killed runs left behind a day ago.
-void trim(const fs::path& folder) {
+void trim_receipts(const fs::path& folder) {
   std::vector<std::pair<fs::file_time_type, fs::path>> kept;
   for (const auto& entry : fs::directory_iterator(folder)) {
     if (entry.path().extension() == ".json") {
       kept.emplace_back(entry.last_write_time(), entry.path());
-    } else if (fs::file_time_type::clock::now() - entry.last_write_time() > kAbandoned) {
+    } else if (fs::file_time_type::clock::now() - entry.last_write_time() > kForgotten) {
       fs::remove(entry.path());
     }
   }
@@ -66,7 +57,7 @@ Identity identity_of(const struct stat& status) {
 
 Identities read_receipt(const fs::path& bundle, const std::string& manifest_sha256) {
   try {
-    const fs::path folder = receipts_folder();
+    const fs::path folder = cache_folder("receipts");
     if (folder.empty()) return {};
     const Json document = parse_json(read_file(path_of(folder, bundle), kMostBytes));
     if (document.at("receipt_version") != kReceiptVersion || document.at("manifest_sha256") != manifest_sha256) return {};
@@ -78,7 +69,7 @@ Identities read_receipt(const fs::path& bundle, const std::string& manifest_sha2
 
 void write_receipt(const fs::path& bundle, const std::string& manifest_sha256, const Identities& files, int64_t begun) {
   try {
-    const fs::path folder = receipts_folder();
+    const fs::path folder = cache_folder("receipts");
     if (folder.empty()) return;
     Json sure = Json::object();
     for (const auto& [name, identity] : files) {
@@ -88,7 +79,7 @@ void write_receipt(const fs::path& bundle, const std::string& manifest_sha256, c
     fs::create_directories(folder.parent_path());
     if (fs::create_directory(folder)) fs::permissions(folder, fs::perms::owner_all);
     replace_file(path_of(folder, bundle), document.dump(), kPrivate);
-    trim(folder);
+    trim_receipts(folder);
   } catch (const std::exception&) {
     // A receipt that cannot be kept costs time, no more.
   }

@@ -9,7 +9,7 @@
 namespace edge {
 namespace {
 
-constexpr uintmax_t kMaxBytes = uintmax_t{1} << 30;
+constexpr uintmax_t kMaxSafetensorsBytes = uintmax_t{1} << 30;
 constexpr uint64_t kMaxHeader = 1 << 20, kLength = 8;
 
 struct Kind {
@@ -39,7 +39,7 @@ Tensor read_tensor(const Json& entry, std::string_view data) {
   uint64_t bytes = kind.width;
   for (const Json& size : shape) {
     const uint64_t axis = number(size);
-    if (axis > kMaxBytes || bytes > kMaxBytes) throw std::invalid_argument("holds a tensor too large to be true");
+    if (axis > kMaxSafetensorsBytes || bytes > kMaxSafetensorsBytes) throw std::invalid_argument("holds a tensor too large to be true");
     bytes *= axis;
     tensor.shape.push_back(static_cast<int64_t>(axis));
   }
@@ -71,7 +71,7 @@ Tensors parse(std::string_view bytes) {
 }  // namespace
 
 Tensors read_safetensors(const std::filesystem::path& path) {
-  return parse_safetensors(read_file(path, kMaxBytes), path.string());
+  return parse_safetensors(read_file(path, kMaxSafetensorsBytes), path.string());
 }
 
 Tensors parse_safetensors(const std::string& bytes, const std::string& name) {

@@ -11,7 +11,7 @@
 namespace edge {
 namespace {
 
-constexpr size_t kBlock = 64, kPiece = 1 << 20;
+constexpr size_t kBlockBytes = 64, kReadBytes = 1 << 20;
 
 using State = std::array<uint32_t, 8>;
 
@@ -40,7 +40,7 @@ void compress_block(State& state, const uint8_t* block) {
 }
 
 void compress_portable(State& state, const uint8_t* data, size_t blocks) {
-  for (; blocks > 0; --blocks, data += kBlock) compress_block(state, data);
+  for (; blocks > 0; --blocks, data += kBlockBytes) compress_block(state, data);
 }
 
 class Sha256 {
@@ -50,21 +50,21 @@ class Sha256 {
   void add(std::string_view data) {
     total_ += data.size();
     if (!waiting_.empty()) {
-      const size_t taken = std::min(kBlock - waiting_.size(), data.size());
+      const size_t taken = std::min(kBlockBytes - waiting_.size(), data.size());
       waiting_.append(data.substr(0, taken));
       data.remove_prefix(taken);
-      if (waiting_.size() < kBlock) return;
+      if (waiting_.size() < kBlockBytes) return;
       compress_(state_, reinterpret_cast<const uint8_t*>(waiting_.data()), 1);
     }
-    const size_t blocks = data.size() / kBlock;
+    const size_t blocks = data.size() / kBlockBytes;
     compress_(state_, reinterpret_cast<const uint8_t*>(data.data()), blocks);
-    waiting_.assign(data.substr(blocks * kBlock));
+    waiting_.assign(data.substr(blocks * kBlockBytes));
   }
 
   std::string hex() {
     const uint64_t bits = total_ * 8;
     std::string ending = "\x80";
-    ending.append((kBlock * 2 - 9 - total_ % kBlock) % kBlock, '\0');
+    ending.append((kBlockBytes * 2 - 9 - total_ % kBlockBytes) % kBlockBytes, '\0');
     for (int shift = 56; shift >= 0; shift -= 8) ending += static_cast<char>(bits >> shift & 0xFF);
     add(ending);
     static constexpr char kDigits[] = "0123456789abcdef";
@@ -104,7 +104,7 @@ std::string sha256(std::string_view data, const Sha256Way& way) {
 
 std::string sha256_of(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
-  std::vector<char> piece(kPiece);
+  std::vector<char> piece(kReadBytes);
   Sha256 hash;
   while (file) {
     file.read(piece.data(), static_cast<std::streamsize>(piece.size()));

@@ -15,9 +15,9 @@
 namespace edge {
 namespace {
 
-enum Kind { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5 };
+enum PieceKind { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5 };
 
-constexpr uintmax_t kMaxBytes = 64 << 20;
+constexpr uintmax_t kMaxTokenizerBytes = 64 << 20;
 constexpr size_t kMaxPieces = 1 << 20, kMaxPieceBytes = 512;
 constexpr float kMaxScore = 1e9f;  // far from where float32 sums of scores would overflow
 constexpr float kUnknownPenalty = 10.0f;
@@ -25,7 +25,7 @@ constexpr double kUserDefinedBonus = 0.1;
 constexpr char kSpace[] = "\xe2\x96\x81";        // U+2581
 constexpr char kReplacement[] = "\xef\xbf\xbd";  // U+FFFD
 
-void require(bool condition, const std::string& key, const std::string& problem) {
+void expect(bool condition, const std::string& key, const std::string& problem) {
   if (!condition) throw std::invalid_argument(key + " " + problem);
 }
 
@@ -75,15 +75,15 @@ uint32_t offset_of(uint32_t unit) { return unit >> 10 << ((unit & 1u << 9) >> 6)
 
 std::string decoded_base64(const std::string& text) {
   const auto bytes = from_base64(text);
-  require(bytes.has_value(), "charsmap", "is not base64");
+  expect(bytes.has_value(), "charsmap", "is not base64");
   return *bytes;
 }
 
 const Json& member(const Json& document, const std::string& key, Json::value_t type, const char* expected) {
   const auto found = document.find(key);
-  require(found != document.end(), key, "is missing");
+  expect(found != document.end(), key, "is missing");
   const bool integer = type == Json::value_t::number_integer && found->is_number_integer();
-  require(found->type() == type || integer, key, std::string("is ") + found->type_name() + ", expected " + expected);
+  expect(found->type() == type || integer, key, std::string("is ") + found->type_name() + ", expected " + expected);
   return *found;
 }
 
@@ -92,7 +92,7 @@ std::vector<Value> items(const Json& document, const std::string& key, bool (Jso
   const Json& list = member(document, key, Json::value_t::array, "list");
   std::vector<Value> found;
   for (size_t index = 0; index < list.size(); ++index) {
-    require((list[index].*fits)(), key + "[" + std::to_string(index) + "]", std::string("is ") + list[index].type_name() + ", expected " + expected);
+    expect((list[index].*fits)(), key + "[" + std::to_string(index) + "]", std::string("is ") + list[index].type_name() + ", expected " + expected);
     found.push_back(list[index].get<Value>());
   }
   return found;
@@ -101,7 +101,7 @@ std::vector<Value> items(const Json& document, const std::string& key, bool (Jso
 int64_t integer(const Json& document, const std::string& key) {
   const Json& value = member(document, key, Json::value_t::number_integer, "int");
   const bool fits = !value.is_number_unsigned() || value.get<uint64_t>() <= kMaxPieces;
-  require(fits, key, "is " + value.dump() + ", no piece's id");
+  expect(fits, key, "is " + value.dump() + ", no piece's id");
   return value.get<int64_t>();
 }
 
@@ -113,10 +113,10 @@ Tokenizer read_document(const Json& document) {
   static const std::set<std::string> kKeys = {
       "format", "pieces", "scores", "types", "unk_id", "eos_id", "pad_id", "add_dummy_prefix", "remove_extra_whitespaces",
       "escape_whitespaces", "charsmap"};
-  require(document.is_object(), "the file", "is not a JSON object");
-  require(document.contains("format") && document["format"] == 1 && document["format"].is_number_integer(), "format",
+  expect(document.is_object(), "the file", "is not a JSON object");
+  expect(document.contains("format") && document["format"] == 1 && document["format"].is_number_integer(), "format",
           "is another than 1, which this edge-run reads");
-  for (const auto& [key, value] : document.items()) require(kKeys.count(key) != 0, key, "is not a key of this format");
+  for (const auto& [key, value] : document.items()) expect(kKeys.count(key) != 0, key, "is not a key of this format");
   Tokenizer made;
   made.pieces = items<std::string>(document, "pieces", &Json::is_string, "str");
   for (const double score : items<double>(document, "scores", &Json::is_number, "float")) made.scores.push_back(static_cast<float>(score));
@@ -145,23 +145,23 @@ Charsmap::Charsmap(const std::string& blob) {
     for (size_t index = 4; index-- > 0;) value = value << 8 | static_cast<uint8_t>(blob[place + index]);
     return value;
   };
-  require(blob.size() >= 4, "charsmap", "is truncated");
+  expect(blob.size() >= 4, "charsmap", "is truncated");
   const size_t size = word(0);
-  require(size > 0 && size <= blob.size() - 4 && size % 4 == 0, "charsmap", "is truncated");
+  expect(size > 0 && size <= blob.size() - 4 && size % 4 == 0, "charsmap", "is truncated");
   for (size_t place = 4; place < 4 + size; place += 4) units_.push_back(word(place));
   replacements_ = blob.substr(4 + size);
-  require(units_[0] >> 31 == 0, "charsmap", "has no root");
-  require(replacements_.empty() || replacements_.back() == '\0', "charsmap", "does not end its last replacement");
-  require(is_utf8(replacements_), "charsmap", "holds broken UTF-8");
+  expect(units_[0] >> 31 == 0, "charsmap", "has no root");
+  expect(replacements_.empty() || replacements_.back() == '\0', "charsmap", "does not end its last replacement");
+  expect(is_utf8(replacements_), "charsmap", "holds broken UTF-8");
   for (size_t node = 0; node < units_.size(); ++node) {
     const uint32_t unit = units_[node];
     if (unit >> 31 != 0) continue;
     const size_t target = node ^ offset_of(unit);
-    require((target | 0xFF) < units_.size(), "charsmap", "points outside its trie");
+    expect((target | 0xFF) < units_.size(), "charsmap", "points outside its trie");
     if ((unit >> 8 & 1) == 0) continue;
     const uint32_t value = units_[target] & 0x7FFFFFFF;
-    require(value < replacements_.size(), "charsmap", "points outside its replacements");
-    require(!continues(replacements_[value]), "charsmap", "holds broken UTF-8");
+    expect(value < replacements_.size(), "charsmap", "points outside its replacements");
+    expect(!continues(replacements_[value]), "charsmap", "holds broken UTF-8");
   }
 }
 
@@ -185,20 +185,20 @@ size_t Charsmap::longest(std::string_view data, size_t start, std::string_view& 
 
 void Tokenizer::prepare(const std::string& charsmap) {
   const size_t count = pieces.size();
-  require(count >= 1 && count <= kMaxPieces, "pieces", "has " + std::to_string(count) + " entries, expected 1 to 1048576");
-  require(scores.size() == count, "scores", "has another number of entries than pieces");
-  require(types.size() == count, "types", "has another number of entries than pieces");
+  expect(count >= 1 && count <= kMaxPieces, "pieces", "has " + std::to_string(count) + " entries, expected 1 to 1048576");
+  expect(scores.size() == count, "scores", "has another number of entries than pieces");
+  expect(types.size() == count, "types", "has another number of entries than pieces");
   std::unordered_set<std::string_view> seen;
   float lowest = std::numeric_limits<float>::infinity();
   for (size_t index = 0; index < count; ++index) {
     const std::string& piece = pieces[index];
     const std::string place = "[" + std::to_string(index) + "]";
     const bool text = !piece.empty() && piece.size() <= kMaxPieceBytes && piece.find('\0') == std::string::npos;
-    require(text, "pieces" + place, "is empty, too long or no text");
-    require(seen.insert(piece).second, "pieces", "lists '" + piece + "' twice");
-    require(std::fabs(scores[index]) <= kMaxScore, "scores" + place, "is no log probability");
-    require(types[index] != 0, "types" + place, "is none of 1, 2, 3, 4, 5");
-    require((types[index] == kUnknown) == (static_cast<int64_t>(index) == unk_id), "unk_id", "is not the only piece of type unknown");
+    expect(text, "pieces" + place, "is empty, too long or no text");
+    expect(seen.insert(piece).second, "pieces", "lists '" + piece + "' twice");
+    expect(std::fabs(scores[index]) <= kMaxScore, "scores" + place, "is no log probability");
+    expect(types[index] != 0, "types" + place, "is none of 1, 2, 3, 4, 5");
+    expect((types[index] == kUnknown) == (static_cast<int64_t>(index) == unk_id), "unk_id", "is not the only piece of type unknown");
     const auto id = static_cast<int32_t>(index);
     if (types[index] == kNormal) {
       vocabulary_[piece] = {id, scores[index]};
@@ -210,9 +210,9 @@ void Tokenizer::prepare(const std::string& charsmap) {
     if (types[index] == kNormal || types[index] == kUserDefined) longest_piece_ = std::max(longest_piece_, characters_in(piece));
   }
   for (const auto& [key, id] : {std::pair{"unk_id", unk_id}, {"eos_id", eos_id}, {"pad_id", pad_id}}) {
-    require(id >= 0 && id < static_cast<int64_t>(count), key, "is " + std::to_string(id) + ", no piece's id");
+    expect(id >= 0 && id < static_cast<int64_t>(count), key, "is " + std::to_string(id) + ", no piece's id");
   }
-  require(std::isfinite(lowest), "types", "has no normal piece");
+  expect(std::isfinite(lowest), "types", "has no normal piece");
   unknown_score_ = lowest - kUnknownPenalty;
   std::stable_sort(user_defined_.begin(), user_defined_.end(), [](auto& a, auto& b) { return a.size() > b.size(); });
   charsmap_ = Charsmap(charsmap);
@@ -310,7 +310,7 @@ std::vector<int32_t> Tokenizer::segment(std::string_view text) const {
   return {ids.rbegin(), ids.rend()};
 }
 
-Tokenizer load_tokenizer(const std::filesystem::path& path) { return parse_tokenizer(read_file(path, kMaxBytes), path.string()); }
+Tokenizer load_tokenizer(const std::filesystem::path& path) { return parse_tokenizer(read_file(path, kMaxTokenizerBytes), path.string()); }
 
 Tokenizer parse_tokenizer(const std::string& text, const std::string& name) {
   try {

@@ -45,7 +45,7 @@ void use(const edge::Manifest& manifest) {
   }
   const edge::GenerationSpec& spec = manifest.generation;
   if (spec.sampler.steps() < 1 || spec.latent.samples() < 1 || spec.seconds_limit() <= 0) std::abort();
-  if (edge::estimate_request(manifest, manifest.golden.request).total_bytes() < 0) std::abort();
+  if (edge::estimate_request(manifest, manifest.golden.request, [](auto&) { return edge::Packed::kOnce; }).total_bytes() < 0) std::abort();
   for (const std::string& role : edge::kRoles) {
     const size_t count = spec.has(role) ? 1 : 0;
     if (spec.programs.count(role) != count || manifest.programs.count(role) != count) std::abort();

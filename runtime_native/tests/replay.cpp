@@ -5,9 +5,10 @@
 //   edge-replay tokenize TOKENIZER_FILE  a JSON string per line of standard input -> a JSON list of ids per line
 //   edge-replay manifest FILE...         `ok`, or the error, a line for each file
 //   edge-replay open FOLDER [check]      opens a bundle; how many bytes of its files were hashed
-//   edge-replay estimate FILE SECONDS    bytes that a generation under this manifest will map, and take for itself
+//   edge-replay estimate FILE SECONDS each|once|mapped    bytes that a generation under this manifest will map, and take for itself
 //   edge-replay sha256 FILE...           a line for each file and way to hash: the way, the hash, megabytes in a second
 //   edge-replay features FILE            what all cores have by a text like /proc/cpuinfo, a line
+//   edge-replay cores FOLDER CORE...     how many of these cores are fast by a tree like /sys
 //   edge-replay memory FOLDER            the bytes available by a tree like /proc and /sys, or `unsaid`
 //
 // Exit code 0: all is well; 1: something is not; 2: called in another way.
@@ -45,7 +46,7 @@ constexpr uintmax_t kMostBytes = 64 << 20;
 constexpr uintmax_t kMostHashed = uintmax_t{4} << 30;
 constexpr char kUsage[] =
     "usage: edge-replay golden FOLDER | tokenize TOKENIZER_FILE | manifest FILE... | open FOLDER [check] | "
-    "estimate FILE SECONDS | sha256 FILE... | features FILE | memory FOLDER";
+    "estimate FILE SECONDS each|once|mapped | sha256 FILE... | features FILE | cores FOLDER CORE... | memory FOLDER";
 
 // The cases of one file: how many there are, and a line for each that fails.
 class Cases {
@@ -235,11 +236,13 @@ bool open(const fs::path& folder, bool check) {
   return true;
 }
 
-bool estimate(const fs::path& file, const std::string& seconds) {
+bool estimate(const fs::path& file, const std::string& seconds, const std::string& packed) {
+  static const std::map<std::string, Packed> kPacked = {
+      {"each", Packed::kForEach}, {"once", Packed::kOnce}, {"mapped", Packed::kMapped}};
   const Manifest manifest = parse_manifest(read_file(file, kMostBytes));
   Request request = manifest.golden.request;
   request.seconds = std::stod(seconds);
-  const Estimate made = estimate_request(manifest, request);
+  const Estimate made = estimate_request(manifest, request, [&](auto&) { return kPacked.at(packed); });
   std::cout << made.mapped_bytes << " " << made.private_bytes << "\n";
   return true;
 }
@@ -259,6 +262,13 @@ bool hash(const fs::path& file) {
 
 bool features(const fs::path& file) {
   for (const std::string& name : features_of_all(read_file(file, kMostBytes))) std::cout << name << "\n";
+  return true;
+}
+
+bool cores(const fs::path& root, const Words& numbers) {
+  std::vector<int> allowed;
+  for (const std::string& number : numbers) allowed.push_back(std::stoi(number));
+  std::cout << fast_cores(root, allowed) << "\n";
   return true;
 }
 
@@ -284,7 +294,8 @@ int run(const Words& words) {
   if (verb == "open" && (rest.size() == 1 || (rest.size() == 2 && rest[1] == "check"))) {
     return open(rest[0], rest.size() == 2) ? 0 : 1;
   }
-  if (verb == "estimate" && rest.size() == 2) return estimate(rest[0], rest[1]) ? 0 : 1;
+  if (verb == "estimate" && rest.size() == 3) return estimate(rest[0], rest[1], rest[2]) ? 0 : 1;
+  if (verb == "cores" && rest.size() >= 2) return cores(rest[0], {rest.begin() + 1, rest.end()}) ? 0 : 1;
   std::cerr << kUsage << "\n";
   return 2;
 }

@@ -12,6 +12,7 @@ from runtime_py.engine import Tensors, arrange_inputs, check_tensor
 from runtime_py.errors import BundleError, GenerationError, MissingDependency, first_line
 from runtime_py.forks import keep_in_children, refuse_forked, use_runtime
 from runtime_py.generation_spec import Interface, TensorSpec
+from runtime_py.machine import fast_cores
 from runtime_py.quiet import quiet
 
 METHOD = "forward"
@@ -67,7 +68,7 @@ def load(
     _check_identifier(path)
     use_runtime()
     with _turn:
-        if threads is not None:
+        if threads is not None or not _loaded:  # under programs that are loaded, whatever they have
             with quiet():  # it says how it counts this machine's cores
                 _set_threads(threads)
         return _load(path, role, interface)
@@ -110,20 +111,23 @@ def _compare(path: Path, side: str, specs: tuple[TensorSpec, ...], metas: list[A
         raise BundleError(f"{path}: its {side} are {found}, the manifest says {expected}; rebuild the bundle")
 
 
-def _set_threads(threads: int) -> None:
-    """Make the process's one pool of threads anew, which no loaded program survives."""
+def _set_threads(threads: int | None) -> None:
+    """Make the process's one pool of threads anew, which no loaded program survives; None for the fast cores."""
     from executorch.extension.pybindings import portable_lib
 
     count, reset = (
         getattr(portable_lib, name, None) for name in ("_threadpool_get_thread_count", "_unsafe_reset_threadpool")
     )
     if count is None or reset is None:
+        if threads is None:
+            return
         raise GenerationError("this build of ExecuTorch cannot set its threads; leave them to it")
-    if count() == threads:
+    wanted = fast_cores() if threads is None else threads
+    if count() == wanted:
         return
     if _loaded:
         raise GenerationError(
             f"threads is {threads}, but ExecuTorch has one pool for the whole process, and loaded programs use it with "
             f"{count()}; close the other generators first, or ask for the same number"
         )
-    reset(threads)
+    reset(wanted)

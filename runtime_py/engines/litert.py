@@ -23,7 +23,7 @@ from runtime_py.engine import Tensors, arrange_inputs
 from runtime_py.errors import BundleError, GenerationError, MissingDependency, first_line
 from runtime_py.forks import keep_in_children, refuse_forked, use_runtime
 from runtime_py.generation_spec import Interface, TensorSpec
-from runtime_py.machine import usable_cores
+from runtime_py.machine import fast_cores
 from runtime_py.packed_weights import key_of, packed_weights
 from runtime_py.quiet import quiet
 
@@ -96,7 +96,7 @@ def load(
 ) -> LiteRtProgram:
     """Open the `.tflite` at `path`, mapped, and hold its signature against `interface`.
 
-    `threads` of None means one for every CPU this process may use. Packed weights are kept from one run to the next.
+    `threads` of None means one for each fast core. Packed weights are kept from one run to the next.
 
     Raises:
         MissingDependency: ai-edge-litert is not installed.
@@ -112,7 +112,7 @@ def load(
     (signature,) = reader.get_signature_list()
     del reader
     with quiet():  # LiteRT and XNNPACK announce themselves on standard error
-        return LiteRtProgram(_compile(path, threads or usable_cores(), float16), signature, role, interface)
+        return LiteRtProgram(_compile(path, threads or fast_cores(), float16), signature, role, interface)
 
 
 def _reader(path: Path) -> "Interpreter":
@@ -196,7 +196,7 @@ def open_model(path: Path, *, threads: int | None = None) -> "Interpreter":
 
     try:
         with quiet():  # XNNPACK announces itself on standard error
-            interpreter = Interpreter(model_path=str(path), num_threads=threads or usable_cores())
+            interpreter = Interpreter(model_path=str(path), num_threads=threads or fast_cores())
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise BundleError(f"{path} is no LiteRT model ({first_line(error)}); {REBUILD}") from error

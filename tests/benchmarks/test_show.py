@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.published import portable
+from benchmarks.machines import portable
 from benchmarks.show import (
     BEGIN,
     CARD,

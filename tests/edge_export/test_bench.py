@@ -15,16 +15,17 @@ import pytest
 from rich.console import Console
 
 from edge_export.bench import measure as measuring
-from edge_export.bench import process
+from edge_export.bench import process, threads
 from edge_export.bench import subject as subjects
 from edge_export.bench.environment import environment
 from edge_export.bench.figures import Quantity, differences, figures, paired, steady, summarize
 from edge_export.bench.job import Run, StageRun
-from edge_export.bench.measure import Bench, BenchRequest, Measured, measure, order
-from edge_export.bench.plot import middle_run, pieces, plot_bench
+from edge_export.bench.measure import Bench, BenchRequest, Measured, measure, order, sweep
+from edge_export.bench.plot import middle_run, pieces, plot_bench, plot_sweep
 from edge_export.bench.process import run_from
-from edge_export.bench.show import bench_record, bench_table
+from edge_export.bench.show import bench_record, bench_table, sweep_record, sweep_tables
 from edge_export.bench.subject import Subject, memory_needed, refuse_little_memory
+from edge_export.bench.threads import read_threads
 from edge_export.errors import BundleError, EdgeExportError, GenerationError, OutputError, UsageError
 from edge_export.progress import silent
 from runtime_py.machine import peak_memory_mb
@@ -232,6 +233,76 @@ def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
+# Lists of threads
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"), [("2", (2,)), ("256", (256,)), ("1,2,4", (1, 2, 4)), ("4,1", (4, 1)), ("1, 2", (1, 2))]
+)
+def test_threads_are_one_number_or_a_list(monkeypatch, text, counts):
+    monkeypatch.setattr(threads, "usable_cores", lambda: 2)
+    assert read_threads(text) == counts
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0", "threads is 0, expected 1 to 256"),
+        ("257", "threads is 257, expected 1 to 256"),
+        ("1,0", "threads is 0, expected 1 to 256"),
+        ("-1,2", "threads is -1, expected 1 to 256"),
+        ("abc", "threads is 'abc', expected a number such as 2, or several such as 1,2,4"),
+        ("", "threads is '', expected a number such as 2, or several"),
+        (",", "threads is ',', expected a number such as 2, or several"),
+        ("1,,2", "threads is '1,,2', expected"),
+        ("1,2,", "threads is '1,2,', expected"),
+        ("1.5,2", "threads is '1.5,2', expected"),
+        ("1\n,x", "threads is '1 ,x', expected"),
+        ("x" * 5000, f"threads is '{'x' * 60}...', expected"),
+        ("9" * 5000, f"threads is '{'9' * 60}...', expected"),
+        ("1,2,1", "threads has 1 twice; name each number once"),
+        ("1,9", "threads is 9, expected 1 to 8 in a list: 4 for each of the 2 cores here"),
+    ],
+)
+def test_lists_of_threads_that_make_no_sense_are_refused(monkeypatch, text, said):
+    monkeypatch.setattr(threads, "usable_cores", lambda: 2)
+    with pytest.raises(UsageError) as caught:
+        read_threads(text)
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def swept(*seconds: float, against: bool = False) -> tuple[Bench, ...]:
+    b = (run(9.0),) if against else None
+    return tuple(dataclasses.replace(made((run(total),), b), threads=index + 1) for index, total in enumerate(seconds))
+
+
+def test_a_sweep_is_shown_by_the_number_of_threads():
+    text = StringIO()
+    Console(file=text, width=200).print(*sweep_tables(swept(4.0, 2.5, 2.25, against=True)))
+    lines = text.getvalue().splitlines()
+    (header, _) = [line for line in lines if "1 thread" in line]
+    assert [cell.strip() for cell in header.split("┃")[2:5]] == ["1 thread", "2 threads", "3 threads"]
+    totals = [line.split("│")[2:5] for line in lines if "time to last audio" in line]
+    assert [[float(cell) for cell in row] for row in totals] == [[4.0, 2.5, 2.25], [9.0] * 3]
+    assert "B: reference (PyTorch, fp32)" in text.getvalue()
+
+
+def test_a_sweeps_record_has_in_common_what_was_played():
+    record = json.loads(json.dumps(sweep_record(swept(4.0, 2.5)), allow_nan=False))
+    assert (record["seconds"], [each["threads"] for each in record["sweep"]]) == (7.0, [1, 2])
+    assert [each["a"]["quantities"]["seconds_total"]["median"] for each in record["sweep"]] == [4.0, 2.5]
+    one = json.loads(json.dumps(bench_record(swept(4.0)[0])))
+    assert record["sweep"][0] | {key: record[key] for key in ("machine", "prompt", "seconds", "seed")} == one
+
+
+def test_a_sweep_is_drawn_and_shows_its_numbers(tmp_path):
+    for name, benches in (("a", swept(4.0, 2.5)), ("b", swept(4.0, 3.5)), ("c", swept(4.0, 2.5, against=True))):
+        plot_sweep(tmp_path / f"{name}.png", benches)
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(PNG)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 3
+
+
 # The parent
 
 
@@ -348,6 +419,23 @@ def test_all_runs_play_one_request_in_turns_after_one_rehearsal(bundle, pretend,
     assert [done for _, done, _ in seen] == [0, 0, 1, 2, 3, 4, 5, 6]
     assert {total for *_, total in seen} == {6}
     assert seen[2][0].startswith("run 2 of 6: B, reference")
+
+
+def test_numbers_of_threads_take_turns_each_in_processes_of_its_own(bundle, pretend, tmp_path, monkeypatch):
+    pretend(ANSWER)
+    monkeypatch.setenv("BENCH_LOG", str(tmp_path / "log"))
+    seen = []
+    request = BenchRequest(bundle=bundle, against="reference", runs=2)
+    benches = sweep(request, (1, 4), lambda *progress: seen.append(progress))
+    jobs = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [job["rehearse"] for job in jobs] == [True] * 2 + [False] * 8
+    played = [(job["threads"], job["reference"]) for job in jobs[2:]]
+    there = [(1, False), (1, True), (4, False), (4, True)]
+    assert played == there + there[::-1]
+    assert [bench.threads for bench in benches] == [1, 4]
+    assert [each.seconds_total for each in benches[0].a.runs] == [30.0, 100.0]
+    assert [each.seconds_total for each in benches[1].b.runs] == [61.0, 71.0]
+    assert seen[3][0].startswith("run 3 of 8: A, ") and seen[3][0].endswith(", 4 threads")
 
 
 def test_without_seconds_both_play_what_both_can(bundle, copy_of, pretend, tmp_path, monkeypatch):

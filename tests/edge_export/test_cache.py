@@ -35,7 +35,7 @@ COMPILED = Compiled(
     ),
     outputs=(TensorSpec(name="cross_k", position=0, dtype="float32", shape=(6, 65, 8)),),
     graph=GraphSpec(delegates=2, delegated=40, undelegated={"aten.embedding.default": 1}),
-    memory=MemorySpec(packed_bytes=7000, working_bytes=300),
+    memory=MemorySpec(packed_bytes=7000, kept_bytes=6000, working_bytes=300),
 )
 PORT = Port(name="latent", dtype="float32", shape=(1, 64, 256))
 KEY = ProgramKey(
@@ -214,7 +214,10 @@ TENSORS = st.builds(
             delegated=st.integers(0, 999),
             undelegated=st.dictionaries(NAMES, st.integers(0, 9), max_size=3),
         ),
-        memory=st.builds(MemorySpec, packed_bytes=st.integers(0, 1 << 40), working_bytes=st.integers(0, 1 << 40)),
+        memory=st.builds(
+            MemorySpec,
+            **{name: st.integers(0, 1 << 40) for name in ("packed_bytes", "kept_bytes", "working_bytes")},
+        ),
     ),
     program=st.binary(max_size=99),
 )

@@ -654,6 +654,16 @@ def test_bench_as_json(edge_export, quick_to_start):
     assert 0 < record["a"]["quantities"]["seconds_first_audio"]["median"] <= run["seconds_total"]
 
 
+def test_bench_goes_through_a_list_of_threads(edge_export, quick_to_start, tmp_path):
+    file, picture = tmp_path / "bench.json", tmp_path / "threads.svg"
+    options = ("--runs", 1, "--seconds", 0.2, "--threads", "1,2", "--json", file, "--plot", picture)
+    result = edge_export("bench", quick_to_start[0], *options)
+    assert result.code == 0
+    assert all(words in result.out for words in ("1 thread ", "2 threads", "dit: steady step, ms"))
+    assert [each["threads"] for each in json.loads(file.read_text())["sweep"]] == [1, 2]
+    assert "<svg" in picture.read_text()
+
+
 def test_bench_against_another_bundle_shows_both_and_writes_the_figures(edge_export, quick_to_start, tmp_path):
     bundle, other = quick_to_start
     file = tmp_path / "bench.json"
@@ -670,6 +680,11 @@ def test_bench_against_another_bundle_shows_both_and_writes_the_figures(edge_exp
     ("options", "code", "message"),
     [
         (("--runs", "0"), 2, "runs is 0, expected 1 to 1000"),
+        (("--threads", "1,2,2"), 2, "threads has 2 twice; name each number once"),
+        (("--threads", "abc"), 2, "threads is 'abc', expected a number such as 2, or several such as 1,2,4"),
+        (("--threads", ""), 2, "threads is '', expected a number"),
+        (("--threads", "-1"), 2, "threads is -1, expected 1 to 256"),
+        (("--threads", "1,100000"), 2, "threads is 100000, expected 1 to 256"),
         (("--seconds", "1e9"), 2, "at most 0.743"),
         (("--against", "nowhere"), 4, "no bundle at nowhere"),
         (("--against", "nowhere", "--checkpoint", "x"), 2, "add --against reference, or leave --checkpoint out"),

@@ -1,9 +1,11 @@
 """edge-run plays a bundle as runtime_py does, and records it by the same contract."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from runtime_py import __main__ as python
 from runtime_py import load
 from runtime_py.bundle import open_bundle, sha256_of
 from runtime_py.golden import read_golden, tensors_of
-from runtime_py.machine import this_machine
+from runtime_py.machine import fast_cores, this_machine
 from runtime_py.manifest import sealed
 from runtime_py.metrics import snr_db
 from runtime_py.receipt import identity, write_receipt
@@ -86,6 +88,20 @@ def test_a_bundle_of_the_fixtures_gives_pythons_file_and_the_committed_sound(edg
     assert snr_db(expected, made) >= (SAME_ARITHMETIC_DB if recipe == "fp32" else min(thresholds.values()))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which cores a process may run on")
+def test_threads_by_default_are_the_fast_cores_that_it_may_run_on(edge_run, bundle, tmp_path):
+    allowed = os.sched_getaffinity(0)
+    try:
+        for cores in (allowed, {min(allowed)}):
+            os.sched_setaffinity(0, cores)
+            done = edge_run("--bundle", bundle, "--record", tmp_path / "run.json", *WORDS)
+            assert done.returncode == 0, done.stderr
+            assert read_record(tmp_path / "run.json").run.threads == fast_cores()
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert fast_cores(allowed={min(allowed)}) == 1
+
+
 def test_the_record_says_what_was_run_and_where(played, bundle, tmp_path):
     _, record = played(*WORDS, "--label", "bench", "--out", tmp_path / "x.wav")
     run = record.run
@@ -93,9 +109,10 @@ def test_the_record_says_what_was_run_and_where(played, bundle, tmp_path):
     assert run.machine == this_machine()
     assert run.bundle.manifest_sha256 == sha256_of(bundle / "manifest.json")
     stages = [(stage.stage, stage.index, stage.count) for stage in run.stages]
-    assert stages == [("conditioner", 1, 1), ("dit", 1, 3), ("dit", 2, 3), ("dit", 3, 3), ("decoder", 1, 1)]
+    steps, tiles = [("dit", step, 3) for step in (1, 2, 3)], [("decoder", 1, 2), ("decoder", 2, 2)]
+    assert stages == [("conditioner", 1, 1), *steps, *tiles]
     assert all(stage.peak_rss_mb > 1 for stage in run.stages)
-    assert [stage.load > 0 for stage in run.stages] == [True, True, False, False, True]
+    assert [stage.load > 0 for stage in run.stages] == [True, True, False, False, True, False]
     assert record.wav is not None and record.wav.sha256 == sha256_of(tmp_path / "x.wav")
     samples, rate = soundfile.read(tmp_path / "x.wav")
     assert (samples.shape, rate) == ((record.wav.samples, record.wav.channels), record.wav.sample_rate)

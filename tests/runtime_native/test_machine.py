@@ -46,6 +46,47 @@ def write(root: Path, files: dict[str, object]) -> None:
         path.write_text(f"{content}\n")
 
 
+def core_figures(name: str, *figures: object) -> dict[str, object]:
+    return {f"sys/devices/system/cpu/cpu{core}/{name}": figure for core, figure in enumerate(figures)}
+
+
+CAPACITY, CLOCK = "cpu_capacity", "cpufreq/cpuinfo_max_freq"
+ONE_THREE_FOUR = core_figures(CAPACITY, *[245] * 4, *[871] * 3, 1024)
+EIGHT = tuple(range(8))
+PHONES = {
+    "4 and 4": (core_figures(CAPACITY, *[383] * 4, *[1024] * 4), EIGHT, 4),
+    "4, 3 and 1": (ONE_THREE_FOUR, EIGHT, 4),
+    "4, 2 and 2, the middle at half": (core_figures(CAPACITY, *[160] * 4, *[498] * 2, *[1024] * 2), EIGHT, 4),
+    "all alike": (core_figures(CAPACITY, *[1024] * 8), EIGHT, 8),
+    "the small ones alone": (ONE_THREE_FOUR, (0, 1, 2, 3), 4),
+    "some of each allowed": (ONE_THREE_FOUR, (2, 3, 4, 5), 2),
+    "none readable": ({}, EIGHT, 8),
+    "clocks alone": (core_figures(CLOCK, *[1_804_800] * 4, *[2_419_200] * 3, 2_841_600), EIGHT, 4),
+    "clocks of one kind, two of them favoured": (core_figures(CLOCK, *[5_000_000] * 6, *[5_200_000] * 2), EIGHT, 8),
+    "capacity missing on some": (
+        core_figures(CAPACITY, 383, 383, 383, 383) | core_figures(CLOCK, *[1_766_400] * 4, *[2_803_200] * 4),
+        EIGHT,
+        4,
+    ),
+    "capacity missing on some, and no clocks": (core_figures(CAPACITY, 383, 383, 383, 383), EIGHT, 8),
+    "missing on those not allowed": (core_figures(CAPACITY, 383, 1024), (0, 1), 1),
+    "figures that mean nothing": (
+        core_figures(CAPACITY, 383, 1024, "", "-1") | core_figures(CLOCK, 0, "fast", 5, 5),
+        (0, 1, 2, 3),
+        4,
+    ),
+    "one core": (core_figures(CAPACITY, 383), (0,), 1),
+}
+
+
+@pytest.mark.parametrize(("files", "allowed", "fast"), PHONES.values(), ids=PHONES)
+def test_the_fast_cores_are_those_not_far_behind_the_best(edge_replay: Runner, tmp_path, files, allowed, fast):
+    write(tmp_path, files)
+    done = edge_replay("cores", tmp_path, *allowed)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", f"{fast}\n")
+    assert machine.fast_cores(tmp_path, allowed) == fast
+
+
 MEMINFO = {"proc/meminfo": f"MemTotal:       16777216 kB\nMemFree: 1 kB\nMemAvailable:   {8 << 20} kB"}
 V2, V1 = "sys/fs/cgroup", "sys/fs/cgroup/memory"
 SYSTEMS = {

@@ -13,12 +13,14 @@ from tests.runtime_py.test_manifest import MANIFEST
 OVERHEAD = Estimate(mapped_bytes=1_000_000, private_bytes=2_000_000)
 SMALL = ProgramNeeds(
     file_bytes=130,
-    memory=MemorySpec(packed_bytes=100, working_bytes=20),
+    memory=MemorySpec(packed_bytes=100, kept_bytes=90, working_bytes=20),
     output_bytes=5,
-    packed_mapped=False,
+    packed="each",
 )
-WEIGHTS = dataclasses.replace(SMALL, file_bytes=9_000, memory=MemorySpec(packed_bytes=8_000, working_bytes=20))
-TENSORS = dataclasses.replace(SMALL, memory=MemorySpec(packed_bytes=100, working_bytes=50_000))
+WEIGHTS = dataclasses.replace(
+    SMALL, file_bytes=9_000, memory=MemorySpec(packed_bytes=8_000, kept_bytes=7_000, working_bytes=20)
+)
+TENSORS = dataclasses.replace(SMALL, memory=MemorySpec(packed_bytes=100, kept_bytes=90, working_bytes=50_000))
 
 
 def growth(*programs: ProgramNeeds, audio_bytes: int = 7, keep_loaded: bool = False) -> tuple[int, int]:
@@ -49,8 +51,12 @@ def test_the_worst_moment_may_be_the_joining_of_a_long_clip():
 
 
 def test_packed_weights_kept_in_a_file_are_mapped_and_never_beside_the_programs_own():
-    mapped = dataclasses.replace(WEIGHTS, packed_mapped=True)
-    assert growth(mapped) == (9_000, 20 + 4 + 5 + 7)
+    mapped = dataclasses.replace(WEIGHTS, packed="mapped", file_bytes=6_000)
+    assert growth(mapped) == (7_000, 20 + 4 + 5 + 7)
+
+
+def test_weights_packed_once_are_in_memory_without_their_equals():
+    assert growth(dataclasses.replace(WEIGHTS, packed="once")) == (9_000, 7_000)
 
 
 def test_a_stages_programs_are_in_memory_together():

@@ -56,7 +56,7 @@ def tensor(name: str, position: int = 0, shape: tuple[int, ...] = (1, 64, 16), d
 
 def program(name: str) -> ProgramSpec:
     graph = GraphSpec(delegates=1, delegated=10, undelegated={"cat": 1})
-    memory = MemorySpec(packed_bytes=1000, working_bytes=100)
+    memory = MemorySpec(packed_bytes=1000, kept_bytes=900, working_bytes=100)
     return ProgramSpec(file=f"{name}.pte", sha256=HASH, bytes=10, graph=graph, memory=memory)
 
 
@@ -280,6 +280,8 @@ DIT, DECODER, CONDITIONER = (f"generation.programs.{role}" for role in ("dit", "
         ("programs.dit.bytes", -1, "out of bounds"),
         ("programs.dit.memory", ..., "programs.dit.memory: is missing"),
         ("programs.dit.memory.packed_bytes", -1, "programs.dit.memory.packed_bytes: is out of bounds"),
+        ("programs.dit.memory.kept_bytes", -1, "programs.dit.memory.kept_bytes: is out of bounds"),
+        ("programs.dit.memory.kept_bytes", ..., "programs.dit.memory.kept_bytes: is missing"),
         ("programs.dit.memory.working_bytes", (1 << 44) + 1, "memory.working_bytes: is out of bounds"),
         ("programs.dit.memory.working_bytes", 1.5, "memory.working_bytes: expected int, found float"),
         (f"{DIT}.inputs.1.name", "latent", f"{DIT}.inputs: names a tensor twice"),

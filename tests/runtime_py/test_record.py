@@ -14,7 +14,7 @@ from runtime_py.bundle import Bundle, open_bundle, sha256_of
 from runtime_py.errors import RecordError
 from runtime_py.finishing import Finishing
 from runtime_py.loop import Event
-from runtime_py.machine import Machine, usable_cores
+from runtime_py.machine import Machine, fast_cores
 from runtime_py.record import (
     BundleIdentity,
     Record,
@@ -261,7 +261,7 @@ def made(bundle) -> Record:
 def test_the_record_of_a_run_says_where_and_of_what_it_is(made, bundle):
     run = made.run
     assert (run.record_version, run.label, run.inputs, run.open_seconds) == (3, "here", "own", 0.5)
-    assert run.threads == usable_cores()
+    assert run.threads == fast_cores()
     assert run.request == Request(prompt="birds", seconds=0.5, seed=7, steps=2)
     assert run.bundle.manifest_sha256 == sha256_of(bundle.folder / "manifest.json")
     assert [(stage.stage, stage.index, stage.count) for stage in run.stages] == [

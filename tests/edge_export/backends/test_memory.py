@@ -1,6 +1,7 @@
 """Packed weights and working memory of graphs made by hand, and of small programs compiled twice."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -105,7 +106,9 @@ def test_graphs_share_an_arena_but_no_weights_and_no_pointers():
     conv = Operation(inputs=(0,), outputs=(1,), pointers=70)
     assert graph_memory(arrays, [conv, conv]) == GraphMemory(packed_bytes=0, arena_bytes=0, pointer_bytes=2 * 70 * 8)
     graphs = [GraphMemory(packed_bytes=5, arena_bytes=size, pointer_bytes=7) for size in (300, 200)]
-    assert program_memory(graphs, 11) == MemorySpec(packed_bytes=10, working_bytes=300 + 2 * 7 + 11)
+    assert program_memory(graphs, 11, kept_bytes=4) == MemorySpec(
+        packed_bytes=10, kept_bytes=4, working_bytes=300 + 2 * 7 + 11
+    )
 
 
 class Small(nn.Module):
@@ -140,3 +143,66 @@ def test_a_program_compiled_twice_needs_the_same(tmp_path, name, recipe):
         assert first.packed_bytes == weights * element + (64 + 32) * beside
     pointers, ends, tensor = 48 * 3 * 8, (64 + 32) * 48 * 4, 48 * 64 * 4
     assert pointers + ends + 2 * tensor <= first.working_bytes <= pointers + 2 * ends + 6 * tensor
+
+
+class Pair(nn.Module):
+    """Two linears without a bias, the second's weights being the first's times `factor`, or others."""
+
+    def __init__(self, factor: float | None) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 64, bias=False), nn.Linear(64, 64, bias=False)
+        if factor is not None:
+            with torch.no_grad():
+                self.second.weight.copy_(self.first.weight * factor)
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (self.second(self.first(x)),)
+
+
+def of_module(
+    module: nn.Module, recipe: Recipe, path: Path, inputs: tuple[int, ...], outputs: tuple[int, ...]
+) -> MemorySpec:
+    part = Part(
+        name="small",
+        module=Named(module, ("x",)).eval(),
+        inputs=(Port(name="x", dtype="float32", shape=inputs),),
+        outputs=(Port(name="y", dtype="float32", shape=outputs),),
+    )
+    return backend_for("executorch").compile(part, recipe, path).memory
+
+
+@pytest.mark.parametrize(
+    ("factor", "recipe", "linears"),
+    [
+        (None, INT8, 2),
+        (1.0, INT8, 1),  # equal in all: packed once
+        (2.0, INT8, 0),  # equal bytes and other scales: one would be taken for the other
+        (2.0, FP32, 2),
+    ],
+)
+def test_weights_are_kept_once_and_never_where_others_could_be_taken_for_them(tmp_path, factor, recipe, linears):
+    found = of_module(Pair(factor), recipe, tmp_path / "pair.pte", (5, 64), (5, 64))
+    assert found.packed_bytes > 0
+    assert found.kept_bytes * 2 == found.packed_bytes * linears
+
+
+class Tiles(nn.Module):
+    """The same layers of each half."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (torch.cat([self.layers(half) for half in x.chunk(2, dim=-1)], dim=-1),)
+
+
+def test_convolutions_are_kept_once_but_transposed_ones_which_pack_before_they_look(tmp_path):
+    plain, small = nn.Conv2d(32, 64, (1, 7)), nn.ConvTranspose2d(64, 16, (1, 2), stride=(1, 2))
+    alone = of_module(Tiles(plain), FP32, tmp_path / "a.pte", (1, 32, 1, 32), (1, 64, 1, 20))
+    assert alone.packed_bytes == 2 * alone.kept_bytes > 0
+    both = of_module(Tiles(plain, small), FP32, tmp_path / "b.pte", (1, 32, 1, 32), (1, 16, 1, 40))
+    transposed = both.packed_bytes - alone.packed_bytes
+    assert both.kept_bytes == alone.kept_bytes + transposed > alone.kept_bytes
+    large = nn.ConvTranspose2d(64, 128, (1, 2), stride=(1, 2))
+    assert of_module(Tiles(plain, large), FP32, tmp_path / "c.pte", (1, 32, 1, 32), (1, 128, 1, 40)).kept_bytes == 0

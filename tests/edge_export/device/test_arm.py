@@ -10,7 +10,10 @@ import pytest
 import soundfile
 
 from edge_export.device.build import build_runner
+from edge_export.device.native_runner import native_runner
+from edge_export.device.places import PLACES
 from edge_export.device.qemu import CPUS, command
+from edge_export.progress import silent
 from runtime_py.manifest import load_manifest
 from runtime_py.record import read_record
 from tests.fixtures.make_bundles import FOLDER
@@ -64,13 +67,31 @@ def test_the_runner_is_small_enough_to_travel(arm):
     assert sum(path.stat().st_size for path in folder.iterdir()) < 20e6
 
 
+@pytest.mark.parametrize("cpu", ["max", "cortex-a72"])
+def test_packed_weights_that_are_kept_give_the_same_bytes(arm, tmp_path, cpu):
+    def sound(*options: object) -> bytes:
+        out = tmp_path / "x.wav"
+        done = edge_run(FOLDER / "int8-dynamic" / "bundle", *REQUEST, "--steps", 1, "--out", out, *options, cpu=cpu)
+        assert done.returncode == 0, done.stderr
+        return out.read_bytes()
+
+    expected = sound("--no-cache")
+    for _ in range(2):
+        assert sound("--cache", tmp_path / "cache") == expected
+        assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+def test_nothing_is_kept_on_a_device(arm):
+    assert native_runner(PLACES["qemu"], silent).words[-1] == "--no-cache"
+
+
 # What is broken
 
 
-def edge_run(folder: Path, *options: object) -> subprocess.CompletedProcess[str]:
+def edge_run(folder: Path, *options: object, cpu: str = "max") -> subprocess.CompletedProcess[str]:
     """The runner by itself: nothing here looks at the bundle first."""
     runner = build_runner("linux-arm64").folder
-    start = [*command(CPUS["max"]), runner / "ld-linux-aarch64.so.1", "--library-path", runner, runner / "edge-run"]
+    start = [*command(CPUS[cpu]), runner / "ld-linux-aarch64.so.1", "--library-path", runner, runner / "edge-run"]
     argv = [*map(str, start), "--bundle", str(folder), *map(str, options)]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 

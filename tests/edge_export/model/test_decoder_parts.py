@@ -26,8 +26,9 @@ def config_for(window: int, strides: tuple[int, ...] = STRIDES, **changes: objec
 
 def parts(config: ModelConfig) -> tuple[DecoderCut, Decoder, DecoderHead, DecoderTail]:
     """Where the decoder of `config` is cut, one of random weights, and its two parts."""
-    cut, whole = decoder_cut(config), randomized(Decoder(config.decoder, config.latent_scale))
+    cut, whole = decoder_cut(config), Decoder(config.decoder, config.latent_scale)
     assert cut is not None
+    randomized(whole)
     return cut, whole, DecoderHead(whole, cut), DecoderTail(whole, cut)
 
 

@@ -175,6 +175,23 @@ def test_the_number_of_threads_is_set(program, inputs):
         portable_lib._unsafe_reset_threadpool(before)
 
 
+def test_threads_by_default_are_the_fast_cores_and_under_loaded_programs_those_they_have(program, monkeypatch):
+    from executorch.extension.pybindings import portable_lib
+
+    before = portable_lib._threadpool_get_thread_count()
+    monkeypatch.setattr(executorch, "fast_cores", lambda: before + 1)
+    try:
+        held = [executorch.load(*program)]
+        assert portable_lib._threadpool_get_thread_count() == before + 1
+        monkeypatch.setattr(executorch, "fast_cores", lambda: before)
+        held.append(executorch.load(*program))
+        assert portable_lib._threadpool_get_thread_count() == before + 1
+    finally:
+        held.clear()
+        gc.collect()
+        portable_lib._unsafe_reset_threadpool(before)
+
+
 def test_the_pool_of_threads_is_not_made_anew_under_a_loaded_program(program, inputs):
     """It would take the process with it, at the program's next run."""
     from executorch.extension.pybindings import portable_lib
