@@ -67,10 +67,10 @@ def _lower(part: Part, recipe: Recipe) -> Any:
 
     example = part.example_inputs()
     module = part.module
-    quantize_embeddings(module, part.name, recipe)
-    quantize_linears(module, part.name, recipe)
+    quantize_embeddings(module, part.stage, recipe)
+    quantize_linears(module, part.stage, recipe)
     exported = _export(module, example)
-    quantized = quantize_convolutions(exported.module(), module, part.name, recipe, example)
+    quantized = quantize_convolutions(exported.module(), module, part.stage, recipe, example)
     return to_edge_transform_and_lower(
         exported if quantized is None else _export(quantized, example),
         partitioner=[XnnpackPartitioner()],
