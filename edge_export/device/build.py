@@ -27,7 +27,7 @@ from runtime_py.bundle import sha256_of
 RUNNER = "edge-run"
 RECORD_FILE = "runner.json"
 KEPT = 3  # built runners of each preset
-SOURCES = ("CMakeLists.txt", "CMakePresets.json", "include", "src")
+SOURCES = ("CMakeLists.txt", "CMakePresets.json", "src")
 TAIL = 4000  # characters of a log that a message may search
 
 

@@ -28,13 +28,16 @@ def c_interface(tmp_path_factory: pytest.TempPathFactory) -> Runner:
     if not sdk:
         (pytest.fail if NO_SKIP else pytest.skip)("edge-program cannot be built here: pip install executorch")
     build(BUILD, "host", "edge-program", sdk)
-    program, sources = tmp_path_factory.mktemp("c") / "c-interface", runtime_native.SOURCES
+    program = tmp_path_factory.mktemp("c") / "c-interface"
+    compile_c(runtime_native.SOURCES / "tests" / "c_interface.c", program)
+    return runner(str(program))
+
+
+def compile_c(source: Path, program: Path) -> None:
     library = (f"-L{BUILD}", "-ledge-program", f"-Wl,-rpath,{BUILD}")
-    source = sources / "tests" / "c_interface.c"
-    command = ["cc", *FLAGS, f"-I{sources / 'include'}", str(source), "-o", str(program), *library]
+    command = ["cc", *FLAGS, f"-I{runtime_native.SOURCES / 'include'}", str(source), "-o", str(program), *library]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return runner(str(program))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,16 +68,12 @@ def word_of(spec: TensorSpec) -> str:
     return "/".join(map(str, (spec.name, spec.dtype, *spec.shape)))
 
 
-def make_case(recipe: str, role: str, folder: Path) -> Case:
+def make_case(recipe: str, role: str, folder: Path, silent: bool = False) -> Case:
     bundle = open_bundle(FOLDER / recipe / "bundle")
     spec, interface = bundle.manifest.programs[role], bundle.manifest.generation.programs[role]
-    path, draw = bundle.path(spec), np.random.default_rng(1)
-    inputs = {
-        tensor.name: (draw.random(tensor.shape) if "float" in tensor.dtype else np.ones(tensor.shape)).astype(
-            tensor.dtype
-        )
-        for tensor in interface.inputs
-    }
+    path, most = bundle.path(spec), 0 if silent else 2
+    draw = np.random.default_rng(1)
+    inputs = {tensor.name: draw.uniform(0, most, size=tensor.shape).astype(tensor.dtype) for tensor in interface.inputs}
     made = executorch.load(path, role, interface, threads=1).run(inputs)
     by_position = {
         side: sorted(getattr(interface, side), key=lambda tensor: tensor.position) for side in ("inputs", "outputs")
@@ -242,17 +241,24 @@ def test_the_version_is_that_of_edge_run(c_interface: Runner, edge_run: Runner) 
     assert edge_run("--version").stdout == f"edge-run {version} (ExecuTorch {engine_version})\n"
 
 
-def test_the_example_of_the_readme_compiles(c_interface: Runner, tmp_path: Path) -> None:
-    """Its lines stand in a function; to run them takes a bundle of the published size."""
-    readme = (runtime_native.SOURCES / "README.md").read_text("utf-8")
-    lines = readme.partition("```c\n")[2].partition("```")[0].splitlines()
-    assert lines[0] == "#include <edge_program.h>"
-    (tmp_path / "example.c").write_text(
-        "\n".join(["#include <stdio.h>", lines[0], "int main(void) {", *lines[1:], "}"])
-    )
-    command = ["cc", *FLAGS, f"-I{runtime_native.SOURCES / 'include'}", "-c", "example.c"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def test_the_example_of_the_readme_runs(c_interface: Runner, tmp_path: Path) -> None:
+    """On silence, with the path and the sizes of a bundle that is here."""
+    case = make_case("fp32", "decoder", tmp_path, silent=True)
+    text = (runtime_native.SOURCES / "README.md").read_text("utf-8").partition("```c\n")[2].partition("```")[0]
+    for old, new in (
+        ("bundle/decoder.pte", str(case.path)),
+        ("1 * 64 * 16", " * ".join(map(str, case.inputs[0].shape))),
+        ("1 * 2 * 32768", " * ".join(map(str, case.outputs[0].shape))),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    include, _, body = text.partition("\n")
+    write = "return fwrite(sound, sizeof sound, 1, stdout) == 1 ? 0 : 1;"
+    (tmp_path / "example.c").write_text(f"#include <stdio.h>\n{include}\nint main(void) {{\n{body}{write}\n}}\n")
+    compile_c(tmp_path / "example.c", tmp_path / "example")
+    done = subprocess.run([tmp_path / "example"], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [done.stdout] == case.expected
 
 
 @pytest.mark.skipif(shutil.which("nm") is None and not NO_SKIP, reason="nm is not installed")
