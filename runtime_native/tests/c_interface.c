@@ -168,52 +168,73 @@ typedef struct {
   const edge_program_options *options;
   const char *folder;
   edge_program *shared;
-  const buffers *expected;
-  int rounds, wrong;
+  buffers expected;
+  float scale;
+  int wrong;
 } worker;
 
-/* The shared program and one of its own, again and again, as other threads do. */
+/* The inputs of the folder, the first of them scaled, so that each thread has its own. */
+static void fill_scaled(buffers *into, const worker *self) {
+  size_t index;
+  float *numbers;
+  fill(into, self->shared, self->folder);
+  numbers = (float *)into->inputs[0].data;
+  for (index = 0; index < into->inputs[0].bytes / sizeof(float); ++index) numbers[index] *= self->scale;
+}
+
+static int run_and_compare(edge_program *program, const buffers *all, const buffers *expected) {
+  int wrong = 0;
+  size_t index;
+  for (index = 0; index < all->description.output_count; ++index) memset(all->outputs[index].data, 0, all->outputs[index].bytes);
+  run_or_stop(program, all);
+  for (index = 0; index < all->description.output_count; ++index) {
+    wrong += memcmp(all->outputs[index].data, expected->outputs[index].data, all->outputs[index].bytes) != 0;
+  }
+  return wrong;
+}
+
+/* The shared program and some of its own, again and again, while other threads do the same. */
 static void *work(void *argument) {
   worker *self = argument;
-  int round;
-  size_t index;
-  for (round = 0; round < self->rounds; ++round) {
+  int round, run;
+  buffers all;
+  fill_scaled(&all, self);
+  for (round = 0; round < 4; ++round) {
     edge_program *own = open_or_stop(self->options);
-    edge_program *const both[2] = {self->shared, own};
-    buffers all;
-    int which;
-    fill(&all, own, self->folder);
-    for (which = 0; which < 2; ++which) {
-      for (index = 0; index < all.description.output_count; ++index) memset(all.outputs[index].data, 0, all.outputs[index].bytes);
-      run_or_stop(both[which], &all);
-      for (index = 0; index < all.description.output_count; ++index) {
-        self->wrong += memcmp(all.outputs[index].data, self->expected->outputs[index].data, all.outputs[index].bytes) != 0;
-      }
+    for (run = 0; run < 50; ++run) {
+      self->wrong += run_and_compare(self->shared, &all, &self->expected);
+      self->wrong += run_and_compare(own, &all, &self->expected);
     }
-    empty(&all);
     edge_program_free(own);
   }
+  empty(&all);
   return NULL;
 }
 
 static void share(const edge_program_options *options, const char *folder) {
   pthread_t threads[MOST_THREADS];
   worker workers[MOST_THREADS];
-  buffers expected;
   int index, wrong = 0;
   edge_program *program = open_or_stop(options);
-  fill(&expected, program, folder);
-  run_or_stop(program, &expected);
   for (index = 0; index < MOST_THREADS; ++index) {
-    worker one = {options, folder, program, &expected, 5, 0};
-    workers[index] = one;
+    worker *one = &workers[index];
+    one->options = options;
+    one->folder = folder;
+    one->shared = program;
+    one->scale = 1 + (float)index / MOST_THREADS;
+    one->wrong = 0;
+    fill_scaled(&one->expected, one);
+    run_or_stop(program, &one->expected);
+    if (index > 0 && run_and_compare(program, &one->expected, &workers[index - 1].expected) == 0) stop(1, "all inputs are one");
+  }
+  for (index = 0; index < MOST_THREADS; ++index) {
     if (pthread_create(&threads[index], NULL, work, &workers[index]) != 0) stop(1, "no thread");
   }
   for (index = 0; index < MOST_THREADS; ++index) {
     pthread_join(threads[index], NULL);
     wrong += workers[index].wrong;
+    empty(&workers[index].expected);
   }
-  empty(&expected);
   edge_program_free(program);
   printf("wrong %d\n", wrong);
 }
