@@ -8,7 +8,7 @@
 
 #include "edge_program.h"
 
-enum { MOST_TENSORS = 16, MOST_SIZES = 8, MOST_THREADS = 8 };
+enum { MOST_TENSORS = 16, MOST_SIZES = 8, MOST_THREADS = 8, MOST_TEXT = 512 };
 
 typedef struct {
   edge_tensor tensors[MOST_TENSORS];
@@ -65,7 +65,7 @@ static void move_file(const char *folder, const char *side, size_t index, const 
 }
 
 static void fill(buffers *into, const edge_program *program, const char *folder) {
-  char message[512];
+  char message[MOST_TEXT];
   size_t index;
   const int code = edge_program_describe(program, &into->description, message, sizeof message);
   if (code != 0) stop(code, message);
@@ -89,7 +89,7 @@ static void empty(buffers *all) {
 }
 
 static edge_program *open_or_stop(const edge_program_options *options) {
-  char message[512];
+  char message[MOST_TEXT];
   edge_program *program = NULL;
   const int code = edge_program_open(options, &program, message, sizeof message);
   if (code != 0) stop(code, message);
@@ -97,7 +97,7 @@ static edge_program *open_or_stop(const edge_program_options *options) {
 }
 
 static void run_or_stop(edge_program *program, const buffers *all) {
-  char message[512];
+  char message[MOST_TEXT];
   const int code = edge_program_run(program, all->inputs, all->description.input_count, all->outputs,
                                     all->description.output_count, message, sizeof message);
   if (code != 0) stop(code, message);
@@ -125,7 +125,7 @@ static void show(const char *what, int code, const char *message) { printf("%s: 
 
 /* Every call that makes no sense, one line each; then the program still runs. */
 static void misuse(const edge_program_options *options, const char *folder) {
-  char message[512], small[8];
+  char message[MOST_TEXT], small[8];
   buffers all;
   edge_program_options wrong = {0};
   edge_program *program = NULL, *other = NULL;
@@ -169,6 +169,7 @@ typedef struct {
   const char *folder;
   edge_program *shared;
   buffers expected;
+  const char *refusal;
   float scale;
   int wrong;
 } worker;
@@ -193,10 +194,21 @@ static int run_and_compare(edge_program *program, const buffers *all, const buff
   return wrong;
 }
 
-/* The shared program and some of its own, again and again, while other threads do the same. */
+/* Open FOLDER/noise, which is no program. */
+static void open_noise(const char *folder, char *message, size_t bytes) {
+  char path[4096];
+  edge_program_options options = {0};
+  edge_program *program = NULL;
+  snprintf(path, sizeof path, "%s/noise", folder);
+  options.path = path;
+  if (edge_program_open(&options, &program, message, bytes) != 4 || program != NULL) stop(1, "noise was opened");
+}
+
+/* The shared program, some of its own and what is none, again and again, while other threads do the same. */
 static void *work(void *argument) {
   worker *self = argument;
   int round, run;
+  char message[MOST_TEXT];
   buffers all;
   fill_scaled(&all, self);
   for (round = 0; round < 4; ++round) {
@@ -204,6 +216,8 @@ static void *work(void *argument) {
     for (run = 0; run < 50; ++run) {
       self->wrong += run_and_compare(self->shared, &all, &self->expected);
       self->wrong += run_and_compare(own, &all, &self->expected);
+      open_noise(self->folder, message, sizeof message);
+      self->wrong += strcmp(message, self->refusal) != 0;
     }
     edge_program_free(own);
   }
@@ -214,13 +228,16 @@ static void *work(void *argument) {
 static void share(const edge_program_options *options, const char *folder) {
   pthread_t threads[MOST_THREADS];
   worker workers[MOST_THREADS];
+  char refusal[MOST_TEXT];
   int index, wrong = 0;
   edge_program *program = open_or_stop(options);
+  open_noise(folder, refusal, sizeof refusal);
   for (index = 0; index < MOST_THREADS; ++index) {
     worker *one = &workers[index];
     one->options = options;
     one->folder = folder;
     one->shared = program;
+    one->refusal = refusal;
     one->scale = 1 + (float)index / MOST_THREADS;
     one->wrong = 0;
     fill_scaled(&one->expected, one);
