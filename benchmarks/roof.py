@@ -26,8 +26,9 @@ from edge_export.submodules import SUBMODULES, Part, Port
 from edge_export.submodules.submodule import Named
 from quantization.recipes import recipe_for
 from runtime_py.bundle import open_bundle
-from runtime_py.engine import Program, bundle_programs, engine_for
-from runtime_py.generation_spec import Interface
+from runtime_py.engine import OpenProgram, Program, bundle_programs, engine_for
+from runtime_py.generation_spec import GenerationSpec, Interface
+from runtime_py.windows import windows
 
 SHAPES = ((256, 1024, 4096), (1024, 1024, 1024), (1024, 2048, 2048))  # rows, inputs, outputs
 STAGES = ("dit", "decoder")
@@ -54,8 +55,8 @@ def measure(bundle: Path, checkpoint: Path, threads: int, rounds: int) -> dict:
             f"linear {shape}": (bare_linear(backend, shape, Path(scratch), threads), 2 * float(np.prod(shape)))
             for shape in SHAPES
         }
-        interfaces = opened.manifest.generation.programs
-        todo |= {stage: (runner(open_program(stage), interfaces[stage]), operations[stage]) for stage in STAGES}
+        spec = opened.manifest.generation
+        todo |= {stage: (stage_runner(open_program, spec, stage), operations[stage]) for stage in STAGES}
         seen: dict[str, list[float]] = {name: [] for name in todo}
         for run, _ in todo.values():
             run()
@@ -104,6 +105,17 @@ def bare_linear(backend: str, shape: tuple[int, int, int], folder: Path, threads
     compiled = compiler.compile(part, recipe_for("int8-dynamic"), path)
     interface = Interface(inputs=compiled.inputs, outputs=compiled.outputs)
     return runner(engine_for(backend).load(path, part.name, interface, threads=threads), interface)
+
+
+def stage_runner(open_program: OpenProgram, spec: GenerationSpec, stage: str) -> Callable[[], object]:
+    """One run of a stage; of a decoder that has a tail, the tail on all tiles of a window."""
+    run = runner(open_program(stage), spec.programs[stage])
+    if stage != "decoder" or spec.features is None:
+        return run
+    tail = runner(open_program("decoder_tail"), spec.programs["decoder_tail"])
+    features = spec.window * spec.features.rate
+    tiles = len(list(windows(features, spec.tile, spec.features.margin, needed=features)))
+    return lambda: [run(), *(tail() for _ in range(tiles))]
 
 
 def runner(program: Program, interface: Interface) -> Callable[[], object]:

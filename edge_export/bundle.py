@@ -15,6 +15,7 @@ from edge_export.backends import Backend, Compiled
 from edge_export.checkpoint import Checkpoint
 from edge_export.errors import CheckpointError
 from edge_export.model.config import ModelConfig
+from edge_export.model.decoder_parts import decoder_cut
 from edge_export.model.receptive_field import decoder_margin
 from edge_export.submodules import Port, Submodule
 from edge_export.targets import Target
@@ -23,6 +24,7 @@ from runtime_py.bundle import sha256_of
 from runtime_py.generation_spec import (
     AudioSpec,
     ConditioningSpec,
+    FeaturesSpec,
     GenerationSpec,
     Interface,
     LatentSpec,
@@ -83,13 +85,14 @@ def target_spec(target: Target) -> TargetSpec:
     return TargetSpec(name=target.name, cpu_features=target.cpu_features)
 
 
-def recipe_spec(recipe: Recipe) -> RecipeSpec:
+def recipe_spec(recipe: Recipe, submodules: Mapping[str, Submodule]) -> RecipeSpec:
+    """What the manifest says of `recipe`, as it was applied to `submodules`."""
     rules = tuple(RuleSpec(**vars(rule)) for rule in recipe.rules)
     return RecipeSpec(
         name=recipe.name,
         rules=rules,
         thresholds=dict(recipe.thresholds),
-        float16=recipe.float16,
+        float16=tuple(name for name, each in submodules.items() if each.stage in recipe.float16),
         as_published=recipe.as_published,
     )
 
@@ -117,7 +120,14 @@ def generation_spec(
         audio=AudioSpec(sample_rate=config.sample_rate, channels=decoder.audio_channels),
         sampler=sampler_spec(steps),
         programs=interfaces,
+        features=_features(config) if "decoder_tail" in submodules else None,
     )
+
+
+def _features(config: ModelConfig) -> FeaturesSpec:
+    cut = decoder_cut(config)
+    assert cut is not None
+    return FeaturesSpec(rate=cut.rate, margin=cut.margin)
 
 
 def sampler_spec(steps: int, kind: str = "pingpong") -> SamplerSpec:

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_export import bundle as write
+from edge_export.allocator import freed_memory_given_back
 from edge_export.backends import Backend, backend_for
 from edge_export.builtin import BUILTIN_CHECKPOINT, BUILTIN_NAME
 from edge_export.cache import ProgramCache, ProgramKey, rules_for, source_sha256
 from edge_export.checkpoint import Checkpoint, open_checkpoint
 from edge_export.errors import UsageError, VerificationError
 from edge_export.golden import GOLDEN_FILE, GOLDEN_PROMPT, GOLDEN_SEED, record_golden, write_golden
+from edge_export.model.config import ModelConfig
 from edge_export.progress import Progress
 from edge_export.reference import reference_programs, remember_checkpoint
 from edge_export.staging import staged_folder
-from edge_export.submodules import SUBMODULES, Part, Submodule, rewrite, submodules_for
+from edge_export.submodules import SUBMODULES, Part, Submodule, programs_for, rewrite
 from edge_export.submodules.decoder import audio_layers
 from edge_export.targets import Target, target_for
 from edge_export.verify import Check, verify
@@ -87,9 +89,9 @@ class Choices:
     recipe: Recipe
     steps: int
 
-    @property
-    def submodules(self) -> dict[str, Submodule]:
-        return submodules_for(as_published=self.recipe.as_published)
+    def submodules(self, config: ModelConfig) -> dict[str, Submodule]:
+        """What becomes a program, by role."""
+        return programs_for(config, as_published=self.recipe.as_published)
 
 
 def export_bundle(request: BuildRequest, progress: Progress, note: Callable[[str], None] = lambda _: None) -> Built:
@@ -112,13 +114,15 @@ def export_bundle(request: BuildRequest, progress: Progress, note: Callable[[str
         for text in checkpoint.notes:
             note(text)
         choices = spell_out(checkpoint, choices)
+        submodules = choices.submodules(checkpoint.config)
+        steps.total += len(submodules) - len(SUBMODULES)
         tokenizer = checkpoint.tokenizer
         save_tokenizer(tokenizer, staging / TOKENIZER_FILE)
         programs, interfaces = {}, {}
-        for name in choices.submodules:
+        for name in submodules:
             steps.next(f"compiling the {name}")
             programs[name], interfaces[name] = compile_program(name, checkpoint, choices, cache, staging)
-        spec = write.generation_spec(checkpoint.config, choices.submodules, choices.steps, interfaces)
+        spec = write.generation_spec(checkpoint.config, submodules, choices.steps, interfaces)
         steps.next("recording golden vectors on the fp32 reference")
         golden = add_golden(spec, checkpoint, choices.recipe, tokenizer, staging)
         notices = write.copy_notices(checkpoint, staging)
@@ -169,8 +173,8 @@ def spell_out(checkpoint: Checkpoint, choices: Choices) -> Choices:
     recipe = choices.recipe.spelled_out(audio_layers(checkpoint.config.decoder))
     if RECIPES.get(recipe.name) is not choices.recipe:
         recipe.check_layers(
-            (name, OPERATORS[type(layer[0])], path)
-            for name in choices.submodules
+            (each.stage, OPERATORS[type(layer[0])], path)
+            for name, each in choices.submodules(checkpoint.config).items()
             for path, layer in layers_of(load_part(name, checkpoint, choices).module).items()
         )
     return dataclasses.replace(choices, recipe=recipe)
@@ -178,7 +182,7 @@ def spell_out(checkpoint: Checkpoint, choices: Choices) -> Choices:
 
 def load_part(name: str, checkpoint: Checkpoint, choices: Choices) -> Part:
     """checkpoint -> submodule -> rewrites."""
-    submodule = choices.submodules[name]
+    submodule = choices.submodules(checkpoint.config)[name]
     return rewrite(submodule, submodule.load(checkpoint), checkpoint.config, choices.backend_name)
 
 
@@ -190,22 +194,23 @@ def compile_program(
     key = program_key(name, checkpoint, choices).digest()
     compiled = cache.fetch(key, path) if cache else None
     if compiled is None:
-        compiled = choices.backend.compile(load_part(name, checkpoint, choices), choices.recipe, path)
+        with freed_memory_given_back():
+            compiled = choices.backend.compile(load_part(name, checkpoint, choices), choices.recipe, path)
         if cache:
             cache.keep(key, path, compiled)
     return write.program_spec(path, compiled), Interface(inputs=compiled.inputs, outputs=compiled.outputs)
 
 
 def program_key(name: str, checkpoint: Checkpoint, choices: Choices) -> ProgramKey:
-    submodule, recipe = choices.submodules[name], choices.recipe
+    submodule, recipe = choices.submodules(checkpoint.config)[name], choices.recipe
     return ProgramKey(
         submodule=name,
         backend=choices.backend_name,
         checkpoint_sha256=checkpoint.sha256,
         inputs=submodule.inputs(checkpoint.config),
         outputs=submodule.outputs(checkpoint.config),
-        rules=rules_for(recipe, name),
-        float16=name in recipe.float16,
+        rules=rules_for(recipe, submodule.stage),
+        float16=submodule.stage in recipe.float16,
         as_published=recipe.as_published,
         toolchain=write.toolchain(choices.backend),
     )
@@ -254,7 +259,7 @@ def describe(
         ),
         target=write.target_spec(choices.target),
         backend=choices.backend_name,
-        recipe=write.recipe_spec(choices.recipe),
+        recipe=write.recipe_spec(choices.recipe, choices.submodules(checkpoint.config)),
         generation=spec,
         programs=programs,
         tokenizer=tokenizer,
@@ -294,11 +299,11 @@ class _Steps:
     """Counts the pieces of work for whoever shows progress."""
 
     def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
+        self._progress, self.total, self._done = progress, total, 0
 
     def next(self, what: str) -> None:
-        self._progress(what, self._done, self._total)
+        self._progress(what, self._done, self.total)
         self._done += 1
 
     def done(self) -> None:
-        self._progress("done", self._total, self._total)
+        self._progress("done", self.total, self.total)

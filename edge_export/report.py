@@ -9,7 +9,7 @@ from rich.table import Table
 
 from edge_export.verify import Check
 from runtime_py.bundle import Bundle
-from runtime_py.generation_spec import ROLES
+from runtime_py.generation_spec import STAGES
 from runtime_py.machine import MEGA
 from runtime_py.manifest import Manifest
 
@@ -64,7 +64,7 @@ def check_table(checks: Iterable[Check], title: str = "against the fp32 referenc
 
 def verdict(check: Check) -> str:
     """ok or FAIL; nothing of what a program made that nobody judges."""
-    shown_only = check.threshold_db is None and check.stage in (*ROLES, "run") and check.snr_db < math.inf
+    shown_only = check.threshold_db is None and check.stage in (*STAGES, "run") and check.snr_db < math.inf
     return "FAIL" if not check.passed else "" if shown_only else "ok"
 
 

@@ -55,8 +55,8 @@ def verify(bundle: Bundle, *, threads: int | None = None) -> Iterator[Check]:
     open_program = kept_loaded(bundle_programs(bundle, threads=threads))
     yield from _tokenizer(bundle, golden)
     yield from _noise(manifest, golden)
-    for role in manifest.programs:
-        yield from PROOFS[role](manifest, golden, open_program)
+    for proof in PROOFS.values():
+        yield from proof(manifest, golden, open_program)
     yield from _whole_run(manifest, golden, open_program)
 
 
@@ -98,7 +98,7 @@ def _decoder(manifest: Manifest, golden: Tensors, open_program: OpenProgram) -> 
 
 Proof = Callable[[Manifest, Tensors, OpenProgram], Iterator[Check]]
 
-# role -> how its program is proven on the reference's inputs
+# stage -> how its programs are proven on the reference's inputs: those of a decoder in two, by the sound of both
 PROOFS: dict[str, Proof] = {"conditioner": _conditioner, "dit": _dit, "decoder": _decoder}
 
 

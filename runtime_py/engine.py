@@ -31,7 +31,7 @@ class Program(Protocol):
 
 
 OpenProgram = Callable[[str], Program]
-"""Loads the program of a role: "conditioner", "dit" or "decoder"."""
+"""Loads the program of a role, one of `generation_spec.ROLES`."""
 
 
 class Engine(Protocol):

@@ -13,7 +13,7 @@ import numpy as np
 
 from runtime_py.audio import samples_in
 from runtime_py.errors import GenerationError
-from runtime_py.generation_spec import Interface
+from runtime_py.generation_spec import STAGES, Interface
 from runtime_py.machine import MEGA, memory_available
 from runtime_py.manifest import Manifest, MemorySpec
 from runtime_py.request import Request
@@ -79,8 +79,9 @@ def estimate_request(
     packed: how ExecuTorch packs weights; those of LiteRT are mapped, unless it computes in float16.
     """
     audio, latent = manifest.generation.audio, manifest.generation.latent
+    chosen: Packed = "mapped" if manifest.backend == "litert" else packed
     return estimate(
-        [_needs(manifest, role, "mapped" if manifest.backend == "litert" else packed) for role in manifest.programs],
+        [[_needs(manifest, role, chosen) for role in roles if role in manifest.programs] for roles in STAGES.values()],
         latent_bytes=prod(latent.shape) * SAMPLE_BYTES,
         audio_bytes=samples_in(request.seconds, audio.sample_rate) * audio.channels * SAMPLE_BYTES,
         overhead=OVERHEAD[runtime, manifest.backend],
@@ -103,22 +104,30 @@ def _output_bytes(interface: Interface) -> int:
 
 
 def estimate(
-    programs: Sequence[ProgramNeeds], *, latent_bytes: int, audio_bytes: int, overhead: Estimate, keep_loaded: bool
+    stages: Sequence[Sequence[ProgramNeeds]],
+    *,
+    latent_bytes: int,
+    audio_bytes: int,
+    overhead: Estimate,
+    keep_loaded: bool,
 ) -> Estimate:
-    """Growth at the worst moment of a generation that runs `programs` in this order, the last being the decoder.
+    """Growth at the worst moment of a generation of these `stages`, each with its programs, the last being the decoder.
 
-    latent_bytes: of one latent. audio_bytes: of the seconds asked for. keep_loaded: all programs stay; else each is
-    let go before the next is loaded.
+    latent_bytes: of one latent. audio_bytes: of the seconds asked for. keep_loaded: all programs stay; else those of a
+    stage are let go before the next is loaded.
     """
     moments, stay = [], overhead
-    for index, program in enumerate(programs):
-        last = index == len(programs) - 1
-        own = latent_bytes * LATENTS_KEPT + program.output_bytes + (audio_bytes if last else 0)
-        moments.append(stay.and_also(while_loaded(program)))
-        moments.append(stay.and_also(while_run(program)).and_also(Estimate(mapped_bytes=0, private_bytes=own)))
+    for index, programs in enumerate(stages):
+        last, held = index == len(stages) - 1, stay
+        own = latent_bytes * LATENTS_KEPT + (audio_bytes if last else 0)
+        for program in programs:
+            own += program.output_bytes
+            moments.append(held.and_also(while_loaded(program)))
+            held = held.and_also(while_run(program))
+            moments.append(held.and_also(Estimate(mapped_bytes=0, private_bytes=own)))
         if keep_loaded:
-            stay = stay.and_also(while_run(program))
-    # The windows' sound and the whole that it is joined to.
+            stay = held
+    # The pieces' sound and the whole that it is joined to.
     moments.append(stay.and_also(Estimate(mapped_bytes=0, private_bytes=2 * audio_bytes)))
     return max(moments, key=lambda moment: moment.total_bytes)
 

@@ -12,7 +12,10 @@ from runtime_py.audio import MOST_CHANNELS, MOST_HZ
 from runtime_py.sampler import MAX_STEPS, SAMPLERS
 from runtime_py.schema import SchemaError, require
 
-ROLES = ("conditioner", "dit", "decoder")
+STAGES = {"conditioner": ("conditioner",), "dit": ("dit",), "decoder": ("decoder", "decoder_tail")}
+"""The loop's stages in their order, each with the roles of its programs, which are loaded together. There is a
+decoder_tail where `GenerationSpec.features` say so."""
+ROLES = tuple(role for roles in STAGES.values() for role in roles)
 """What programs are to the loop, in the order they run."""
 DTYPES = ("float32", "float16", "int32", "int64")
 MAX_ELEMENTS = 1 << 31
@@ -102,6 +105,22 @@ class LatentSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeaturesSpec:
+    """What passes between the two programs of a decoder that is cut: `rate` features of one latent.
+
+    margin: features on either side that the sound of one depends on. The tail is run on overlapping tiles of a window's
+    features; at a cut, this many features of a tile's sound are not yet right.
+    """
+
+    rate: int
+    margin: int
+
+    def validate(self, path: str) -> None:
+        require(1 <= self.rate <= 1 << 20, f"{path}.rate", "is out of bounds")
+        require(0 <= self.margin <= 1 << 20, f"{path}.margin", "is out of bounds")
+
+
+@dataclass(frozen=True, kw_only=True)
 class AudioSpec:
     """What the decoder makes: `channels` of float samples at `sample_rate` Hz, full scale -1..1."""
 
@@ -153,13 +172,17 @@ class SamplerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSpec:
-    """What the loop takes. `programs`: role -> what goes into and comes out of that program."""
+    """What the loop takes. `programs`: role -> what goes into and comes out of that program.
+
+    features: of a decoder that is two programs, decoder and decoder_tail; None where it is one.
+    """
 
     conditioning: ConditioningSpec
     latent: LatentSpec
     audio: AudioSpec
     sampler: SamplerSpec
     programs: dict[str, Interface]
+    features: FeaturesSpec | None = None
 
     @property
     def seconds_limit(self) -> float:
@@ -171,6 +194,17 @@ class GenerationSpec:
         """Latents that the decoder takes at a time."""
         return self.tensor("decoder", "inputs", "latent").shape[2]
 
+    @property
+    def tile(self) -> int:
+        """Features that the decoder's tail takes at a time; of a decoder that has one."""
+        return self.tensor("decoder_tail", "inputs", "features").shape[2]
+
+    @property
+    def tail_hop(self) -> int:
+        """Samples that one feature becomes; of a decoder that has a tail."""
+        assert self.features is not None
+        return self.latent.hop // self.features.rate
+
     def tensor(self, role: str, side: str, name: str) -> TensorSpec:
         """The input or output of a program; `side` is "inputs" or "outputs". SchemaError where there is none."""
         for spec in getattr(self.programs[role], side):
@@ -179,13 +213,16 @@ class GenerationSpec:
         raise SchemaError(f"generation.programs.{role}.{side}", f"has no {name!r}")
 
     def validate(self, path: str) -> None:
-        for role in ROLES:
+        roles = tuple(role for role in ROLES if self.features is not None or role != "decoder_tail")
+        for role in roles:
             require(role in self.programs, f"{path}.programs.{role}", "is missing")
         for role in self.programs:
-            require(role in ROLES, f"{path}.programs.{role}", f"is no role; expected {', '.join(ROLES)}")
+            require(role in roles, f"{path}.programs.{role}", f"is no role; expected {', '.join(roles)}")
         self._validate_conditioner(f"{path}.programs.conditioner")
         self._validate_dit(f"{path}.programs.dit")
         self._validate_decoder(f"{path}.programs.decoder")
+        if self.features is not None:
+            self._validate_tail(path, self.features)
 
     def _validate_conditioner(self, path: str) -> None:
         tokens = (1, self.conditioning.tokens)
@@ -194,17 +231,13 @@ class GenerationSpec:
             "prompt_mask": ("float32", tokens),
             "seconds": ("float32", (1,)),
         }
-        require(
-            _layout(self.programs["conditioner"].inputs) == expected, f"{path}.inputs", f"are not {_text(expected)}"
-        )
+        self._require("conditioner", path, "inputs", expected)
 
     def _validate_dit(self, path: str) -> None:
-        dit, latent = self.programs["dit"], ("float32", (1, *self.latent.shape))
-        expected = {"latent": latent, "sigma": ("float32", (1,)), **_layout(self.programs["conditioner"].outputs)}
-        require(_layout(dit.inputs) == expected, f"{path}.inputs", f"are not {_text(expected)}")
-        require(
-            _layout(dit.outputs) == {"velocity": latent}, f"{path}.outputs", f"are not {_text({'velocity': latent})}"
-        )
+        latent = ("float32", (1, *self.latent.shape))
+        conditioning = _layout(self.programs["conditioner"].outputs)
+        self._require("dit", path, "inputs", {"latent": latent, "sigma": ("float32", (1,)), **conditioning})
+        self._require("dit", path, "outputs", {"velocity": latent})
 
     def _validate_decoder(self, path: str) -> None:
         shape = self.tensor("decoder", "inputs", "latent").shape
@@ -212,13 +245,32 @@ class GenerationSpec:
         window, (channels, length) = shape[2], self.latent.shape
         fits = window == length or (window < length and window > 2 * self.latent.margin)
         require(fits, f"{path}.inputs.latent.shape", "is neither the whole clip nor wider than its margins")
-        expected: dict[str, Layout] = {
-            "inputs": {"latent": ("float32", (1, channels, window))},
-            "outputs": {"audio": ("float32", (1, self.audio.channels, window * self.latent.hop))},
-        }
-        for side, layout in expected.items():
-            found = _layout(getattr(self.programs["decoder"], side))
-            require(found == layout, f"{path}.{side}", f"are not {_text(layout)}")
+        self._require("decoder", path, "inputs", {"latent": ("float32", (1, channels, window))})
+        if self.features is None:
+            self._require("decoder", path, "outputs", self._audio(window * self.latent.hop))
+
+    def _validate_tail(self, path: str, features: FeaturesSpec) -> None:
+        """`path` is that of the generation. What the decoder makes is held against what its tail takes."""
+        require(self.latent.hop % features.rate == 0, f"{path}.features.rate", "does not divide latent.hop")
+        reach = self.latent.margin * features.rate
+        require(features.margin <= reach, f"{path}.features.margin", "reaches beyond latent.margin")
+        tail = f"{path}.programs.decoder_tail"
+        shape = self.tensor("decoder_tail", "inputs", "features").shape
+        require(len(shape) == 3, f"{tail}.inputs.features.shape", "is not (1, channels, length)")
+        channels, tile, made = shape[1], shape[2], self.window * features.rate
+        fits = tile == made or (tile < made and tile > 2 * features.margin)
+        require(fits, f"{tail}.inputs.features.shape", "is neither the whole window nor wider than its margins")
+        for role, side, length in (("decoder", "outputs", made), ("decoder_tail", "inputs", tile)):
+            handed: Layout = {"features": ("float32", (1, channels, length))}
+            self._require(role, f"{path}.programs.{role}", side, handed)
+        self._require("decoder_tail", tail, "outputs", self._audio(tile * self.tail_hop))
+
+    def _audio(self, samples: int) -> "Layout":
+        return {"audio": ("float32", (1, self.audio.channels, samples))}
+
+    def _require(self, role: str, path: str, side: str, expected: "Layout") -> None:
+        found = _layout(getattr(self.programs[role], side))
+        require(found == expected, f"{path}.{side}", f"are not {_text(expected)}")
 
 
 Layout = dict[str, tuple[str, tuple[int, ...]]]

@@ -93,7 +93,7 @@ class Generator:
     """A bundle ready to play. Threads may share one: their programs' runs take turns.
 
     Programs stay loaded until `close`, unless `keep_loaded` is false: then each is loaded when its turn comes and let
-    go when it is done, which takes longer and needs the memory of the largest alone.
+    go when it is done, which takes longer and needs the memory of the largest stage alone.
     """
 
     def __init__(

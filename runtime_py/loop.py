@@ -1,4 +1,4 @@
-"""The loop: conditioner, dit steps, windows of the decoder; an event after each piece of work.
+"""The loop: conditioner, dit steps, pieces of sound from the decoder; an event after each piece of work.
 
 It is a generator, so that progress, cancelling and recording stay outside. It does not know which engine runs a
 program, nor what becomes of the audio.
@@ -59,7 +59,7 @@ class Generation:
 
     @property
     def first_audio(self) -> float:
-        """Seconds until the first piece of the sound could be handed on: all but the decoder's later windows."""
+        """Seconds until the first piece of the sound could be handed on: all but the decoder's later pieces."""
         return sum(time.total for time in self.times.values()) - sum(self.times["decoder"].runs[1:])
 
 
@@ -83,10 +83,10 @@ def generate(
     """Run the whole generation; the decoder's events hold "audio" [channels, samples], one piece after another.
 
     Together the pieces are exactly the seconds asked for, and each is ready while the next is still to be decoded.
-    A stage's program is loaded when its turn comes and let go when it is done. The conditioner's outputs
+    A stage's programs are loaded when their turn comes and let go when it is done. The conditioner's outputs
     reach the dit by name, whatever they are: given as `conditioning`, from an earlier generation of the same prompt
-    and seconds, they are not computed again. `window` is the latents to decode at a time, as many as the bundle's
-    decoder takes unless the programs take others.
+    and seconds, they are not computed again. `window` is the latents to decode at a time where the programs' decoder
+    is one for any window, without a tail, as the reference's; else it is as the spec says.
 
     Raises:
         GenerationError: a program failed or returned NaN.
@@ -138,21 +138,39 @@ def steps_from(
 def decode(
     spec: GenerationSpec, open_program: OpenProgram, latent: np.ndarray, samples: int, *, window: int | None = None
 ) -> Iterator[Event]:
-    """The first `samples` of the sound of `latent` [1, channels, length], in pieces [audio channels, samples].
+    """The decoder: the first `samples` of the sound of `latent` [1, channels, length], an event for each piece."""
+    width, tailed, made = window or spec.window, spec.features is not None and window is None, 0
+    decoder = Stage("decoder", open_program, count=_piece_count(spec, samples, window))
+    for part in _windows(spec, samples, window):
+        taken = np.ascontiguousarray(latent[..., part.start : part.start + width])
+        for sound in (_by_tiles if tailed else _at_once)(spec, decoder, taken, part, samples):
+            piece = sound[:, : samples - made].copy()
+            if not np.isfinite(piece).all():
+                raise GenerationError("the decoder returned NaN or infinity; run `edge-export verify` on the bundle")
+            made += piece.shape[1]
+            yield decoder.event({"audio": piece})
 
-    Raises:
-        GenerationError: the program failed or returned NaN.
-    """
-    hop, width, todo = spec.latent.hop, window or spec.window, _windows(spec, samples, window)
-    decoder = Stage("decoder", open_program, count=len(todo))
-    for part in todo:
-        seen = np.ascontiguousarray(latent[..., part.start : part.start + width])
-        audio = decoder.run(latent=seen)["audio"][0]
-        begin, end = ((moment - part.start) * hop for moment in (part.first, part.end))
-        piece = audio[:, begin:end][:, : samples - part.first * hop].copy()
-        if not np.isfinite(piece).all():
-            raise GenerationError("the decoder returned NaN or infinity; run `edge-export verify` on the bundle")
-        yield decoder.event({"audio": piece})
+
+def _at_once(
+    spec: GenerationSpec, decoder: "Stage", taken: np.ndarray, part: Window, samples: int
+) -> Iterator[np.ndarray]:
+    """The sound that is kept of a window, whose latents are `taken`; `samples` are wanted of the whole clip."""
+    del samples
+    yield _kept(decoder.run(latent=taken)["audio"][0], part, spec.latent.hop)
+
+
+def _by_tiles(
+    spec: GenerationSpec, decoder: "Stage", taken: np.ndarray, part: Window, samples: int
+) -> Iterator[np.ndarray]:
+    """The same of a decoder that has a tail, one tile of the window's features after another."""
+    features = decoder.run(latent=taken)["features"]
+    for tile in _tiles(spec, part, samples):
+        given = np.ascontiguousarray(features[..., tile.start : tile.start + spec.tile])
+        yield _kept(decoder.run_program("decoder_tail", features=given)["audio"][0], tile, spec.tail_hop)
+
+
+def _kept(audio: np.ndarray, part: Window, hop: int) -> np.ndarray:
+    return audio[:, (part.first - part.start) * hop : (part.end - part.start) * hop]
 
 
 def by_stage(events: Iterable[Event]) -> dict[str, list[Event]]:
@@ -190,18 +208,37 @@ def pieces(
 ) -> list[str]:
     """What `generate` will do, one name for each of its events; `conditioned` when it is given the conditioning."""
     steps = len(spec.sampler.schedule(request.steps)) - 1
-    todo = len(_windows(spec, samples_in(request.seconds, spec.audio.sample_rate), window))
+    todo = _piece_count(spec, samples_in(request.seconds, spec.audio.sample_rate), window)
     return [
         *([] if conditioned else ["conditioner"]),
         *(f"dit, step {step} of {steps}" for step in range(1, steps + 1)),
-        *(f"decoder, window {number} of {todo}" for number in range(1, todo + 1)),
+        *(f"decoder, piece {number} of {todo}" for number in range(1, todo + 1)),
     ]
+
+
+def _piece_count(spec: GenerationSpec, samples: int, window: int | None) -> int:
+    """How many pieces the first `samples` are decoded in."""
+    parts = _windows(spec, samples, window)
+    tailed = spec.features is not None and window is None
+    return sum(len(_tiles(spec, part, samples)) for part in parts) if tailed else len(parts)
 
 
 def _windows(spec: GenerationSpec, samples: int, window: int | None) -> list[Window]:
     """The windows of the latent that the first `samples` are decoded in."""
     latent = spec.latent
     return list(windows(latent.length, window or spec.window, latent.margin, needed=-(-samples // latent.hop)))
+
+
+def _tiles(spec: GenerationSpec, part: Window, samples: int) -> list[Window]:
+    """The tiles of a window's features that what is kept of it is decoded in, as far as the first `samples` go.
+
+    Where a window is cut, its features are wrong; but nothing is kept within the latent's margin of there.
+    """
+    assert spec.features is not None
+    rate, margin = spec.features.rate, spec.features.margin
+    first, end = part.first * rate, min(part.end * rate, -(-samples // spec.tail_hop))
+    begin = part.start * rate
+    return list(windows(spec.window * rate, spec.tile, margin, needed=end - begin, first=first - begin))
 
 
 def latent_noise(spec: GenerationSpec, seed: int) -> Iterator[np.ndarray]:
@@ -212,29 +249,33 @@ def latent_noise(spec: GenerationSpec, seed: int) -> Iterator[np.ndarray]:
 
 
 class Stage:
-    """One program: loaded at its first run, timed, and let go with this object."""
+    """A stage's programs: each loaded at its first run, timed, and let go with this object."""
 
     def __init__(self, name: str, open_program: OpenProgram, count: int = 1) -> None:
         self.name, self.count, self.index = name, count, 0
         self._open = open_program
-        self._program: Program | None = None
+        self._programs: dict[str, Program] = {}
         self._load = self._run = 0.0
 
     def run(self, **inputs: np.ndarray) -> Tensors:
-        if self._program is None:
+        """Run the program that is called as the stage is."""
+        return self.run_program(self.name, **inputs)
+
+    def run_program(self, role: str, **inputs: np.ndarray) -> Tensors:
+        if role not in self._programs:
             start = time.perf_counter()
-            self._program = self._open(self.name)
-            self._load = time.perf_counter() - start
+            self._programs[role] = self._open(role)
+            self._load += time.perf_counter() - start
         start = time.perf_counter()
-        outputs = self._program.run(inputs)
-        self._run = time.perf_counter() - start
+        outputs = self._programs[role].run(inputs)
+        self._run += time.perf_counter() - start
         return outputs
 
     def event(self, tensors: Tensors) -> Event:
-        """The event of the run just made."""
+        """The event of the runs since the last one."""
         self.index += 1
         made = Event(
             stage=self.name, index=self.index, count=self.count, load=self._load, run=self._run, tensors=tensors
         )
-        self._load = 0.0
+        self._load = self._run = 0.0
         return made

@@ -21,7 +21,7 @@ from runtime_py.bundle import Bundle, sha256_of
 from runtime_py.engine import OpenProgram, Program, Tensors
 from runtime_py.errors import RecordError, UsageError
 from runtime_py.finishing import Finishing
-from runtime_py.generation_spec import DTYPES, MAX_ELEMENTS, ROLES, Layout
+from runtime_py.generation_spec import DTYPES, MAX_ELEMENTS, STAGES, Layout
 from runtime_py.golden import layout
 from runtime_py.loop import Event
 from runtime_py.machine import Machine, fast_cores, forget_peak_memory, peak_memory_mb, this_machine
@@ -113,8 +113,8 @@ class RunInfo:
         require(self.threads >= 1, "threads", "is below 1")
         sound = math.isfinite(self.open_seconds) and self.open_seconds >= 0
         require(sound, "open_seconds", "is no number from 0 up")
-        known = bool(self.stages) and all(stage.stage in ROLES for stage in self.stages)
-        require(known, "stages", f"does not list what each of {', '.join(ROLES)} took")
+        known = bool(self.stages) and all(stage.stage in STAGES for stage in self.stages)
+        require(known, "stages", f"does not list what each of {', '.join(STAGES)} took")
         for index, stage in enumerate(self.stages):
             times = (stage.load, stage.run, stage.peak_rss_mb)
             sound = all(math.isfinite(value) and value >= 0 for value in times)
@@ -156,10 +156,11 @@ class Recorder:
             yield event
 
     def opening(self, open_program: OpenProgram) -> OpenProgram:
-        """The same programs; memory is counted anew from one to the next, where the system can."""
+        """The same programs; memory is counted anew from one stage to the next, where the system can."""
 
         def open_counted(role: str) -> Program:
-            forget_peak_memory()
+            if role in STAGES:  # the others are a stage's further programs
+                forget_peak_memory()
             return open_program(role)
 
         return open_counted

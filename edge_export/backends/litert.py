@@ -63,13 +63,13 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
     """
     with _told_in_one_line(part), quiet():
         _import_toolchain()
-        quantize_embeddings(part.module, part.name, recipe)
+        quantize_embeddings(part.module, part.stage, recipe)
         traced = NamedOutputs(part).eval()
         program = convert(part, traced)
         layers = layers_to_quantize(program, part, traced, recipe)
         if layers:
-            program = _quantize(program, litert_recipe(recipe, part.name, layers))
-        float16 = part.name in recipe.float16
+            program = _quantize(program, litert_recipe(recipe, part.stage, layers))
+        float16 = part.stage in recipe.float16
         if layers or float16:
             from edge_export.backends.tflite_writer import rewritten
 
@@ -130,7 +130,7 @@ def layers_to_quantize(program: bytes, part: Part, traced: nn.Module, recipe: Re
     asked = {
         name
         for name, operator in layer_operators(network).items()
-        if rule_of(recipe, part.name, operator, name) is not FLOAT
+        if rule_of(recipe, part.stage, operator, name) is not FLOAT
     }
     if not asked:
         return ()

@@ -48,7 +48,8 @@ def figures(run: Run) -> dict[str, float]:
     """Every figure of one run by name; what is compared, summarized and shown is this.
 
     Of each stage `STAGE_load_seconds`, `_first_seconds` (its first run), `_steady_seconds` (a run once warm; of the
-    dit: one step), `_seconds` (loading and all runs of the generation). `real_time_factor` is audio per second.
+    dit: one step, of the decoder: one piece), `_seconds` (loading and all runs of the generation). `real_time_factor`
+    is audio per second.
     """
     made: dict[str, float] = {}
     for name, stage in run.stages.items():

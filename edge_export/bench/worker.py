@@ -19,6 +19,7 @@ from runtime_py import strict_json
 from runtime_py.bundle import open_bundle
 from runtime_py.engine import OpenProgram, Program, Tensors, bundle_programs
 from runtime_py.errors import EdgeExportError
+from runtime_py.generation_spec import STAGES
 from runtime_py.generator import Generator
 from runtime_py.loop import Event, StageTime
 from runtime_py.machine import peak_memory_mb
@@ -79,9 +80,7 @@ def _measure(folder: Path, open_program: OpenProgram, job: Job) -> Run:
 
     peak = peak_memory_mb()
     return Run(
-        stages={
-            stage: _stage_run(open_program, stage, listener.shapes[stage], t, job) for stage, t in clip.times.items()
-        },
+        stages={stage: _stage_run(open_program, stage, listener.shapes, t, job) for stage, t in clip.times.items()},
         audio_seconds=clip.seconds,
         seconds_open=opened,
         seconds_total=total,
@@ -91,17 +90,20 @@ def _measure(folder: Path, open_program: OpenProgram, job: Job) -> Run:
     )
 
 
-def _stage_run(open_program: OpenProgram, stage: str, shapes: Shapes, time: StageTime, job: Job) -> StageRun:
+def _stage_run(
+    open_program: OpenProgram, stage: str, shapes: Mapping[str, Shapes], time: StageTime, job: Job
+) -> StageRun:
     """The stage's times, and as many runs more as it lacks: all but the first are steady."""
     lacking = max(0, job.repeats - (len(time.runs) - 1))
-    return StageRun(load=time.load, runs=time.runs, repeats=_repeat(open_program, stage, shapes, lacking))
+    role = [role for role in STAGES[stage] if role in shapes][-1]  # the one that runs again for the next piece
+    return StageRun(load=time.load, runs=time.runs, repeats=_repeat(open_program, role, shapes[role], lacking))
 
 
-def _repeat(open_program: OpenProgram, stage: str, shapes: Shapes, count: int) -> tuple[float, ...]:
+def _repeat(open_program: OpenProgram, role: str, shapes: Shapes, count: int) -> tuple[float, ...]:
     """Seconds of `count` runs of a program, opened anew and run once before; on seeded noise."""
     if not count:
         return ()
-    program, inputs = open_program(stage), noise(shapes)
+    program, inputs = open_program(role), noise(shapes)
     program.run(inputs)
     return tuple(_timed(program, inputs) for _ in range(count))
 
@@ -132,8 +134,8 @@ class _Listener:
         self.shapes: dict[str, Shapes] = {}
         self.first_audio = 0.0
 
-    def open(self, stage: str) -> Program:
-        return _Recorded(self._open(stage), self.shapes.setdefault(stage, {}))
+    def open(self, role: str) -> Program:
+        return _Recorded(self._open(role), self.shapes.setdefault(role, {}))
 
     def watch(self, events: Iterator[Event]) -> Iterator[Event]:
         for event in events:

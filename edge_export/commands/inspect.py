@@ -9,7 +9,7 @@ from edge_export.console import show_json, show_tables
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from runtime_py.generation_spec import Interface
+    from runtime_py.generation_spec import GenerationSpec, Interface
     from runtime_py.manifest import Manifest
 
 
@@ -49,7 +49,7 @@ def fact_table(manifest: "Manifest") -> "Table":
         ("audio", f"{spec.audio.sample_rate} Hz, {spec.audio.channels} channels"),
         ("longest clip", f"{shown_limit(spec.seconds_limit)} s"),
         ("latent", f"{' x '.join(map(str, spec.latent.shape))}, hop {spec.latent.hop} samples"),
-        ("decoded", f"{spec.window} latents at a time, {spec.latent.margin} of margin where it is cut"),
+        ("decoded", _decoded(spec)),
         ("sampler", f"{spec.sampler.kind}, {spec.sampler.steps} steps"),
         ("golden", f"{golden.prompt!r}, {golden.seconds:.3f} s, seed {golden.seed}, {golden.steps} steps"),
         ("size", f"{total:.1f} MB"),
@@ -58,6 +58,15 @@ def fact_table(manifest: "Manifest") -> "Table":
     ):
         made.add_row(fact, value)
     return made
+
+
+def _decoded(spec: "GenerationSpec") -> str:
+    """How much the decoder takes at a time, and its tail where it has one."""
+    made = f"{spec.window} latents at a time, {spec.latent.margin} of margin where it is cut"
+    if spec.features is None:
+        return made
+    margin = f"{spec.features.margin} of margin"
+    return f"{made}; then {spec.tile} of {spec.window * spec.features.rate} features at a time, {margin}"
 
 
 def _memory(manifest: "Manifest") -> str:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from edge_export.model.autoencoder import Decoder
 from edge_export.model.config import ModelConfig
+from edge_export.model.decoder_parts import DecoderHead, DecoderTail
 from edge_export.model.layers import SnakeBeta
 from edge_export.rewrites.replace import replace_each
 
@@ -48,9 +49,9 @@ class FlatElu(nn.Module):
 
 
 class FlatDecoder(nn.Module):
-    """The decoder with one row of height; takes and gives what the published one does."""
+    """The decoder, or a part of it, with one row of height; takes and gives what the published one does."""
 
-    def __init__(self, published: Decoder) -> None:
+    def __init__(self, published: Decoder | DecoderHead | DecoderTail) -> None:
         super().__init__()
         self.layers = _scaled(published.layers, published.latent_scale)
 
@@ -59,7 +60,7 @@ class FlatDecoder(nn.Module):
         return self.run(latent.unsqueeze(2)).squeeze(2)
 
     def run(self, x: Tensor) -> Tensor:
-        """[1, latent_dim, 1, length] -> [1, audio_channels, 1, length * hop]."""
+        """[1, channels, 1, length] -> the same, with other channels and a greater length."""
         return self.layers(x)
 
 
@@ -108,6 +109,8 @@ def _filled(made: Conv2d, conv: nn.Conv1d | nn.ConvTranspose1d) -> Conv2d:
 
 def decoder_in_two_dimensions(module: nn.Module, _config: ModelConfig) -> nn.Module:
     module = replace_each(module, Decoder, FlatDecoder)
+    module = replace_each(module, DecoderHead, FlatDecoder)
+    module = replace_each(module, DecoderTail, FlatDecoder)
     module = replace_each(module, SnakeBeta, FlatSnake)
     module = replace_each(module, nn.ELU, lambda _: FlatElu())
     module = replace_each(module, nn.Conv1d, _conv2d)

@@ -46,10 +46,11 @@ class Rewrite:
 
 @dataclass(frozen=True, kw_only=True)
 class Submodule:
-    """One entry of the SUBMODULES table.
+    """A part of the network that becomes a program, called `name`.
 
     `load` gives the published module; its forward takes the inputs in the order of `inputs` and returns the
-    outputs in the order of `outputs` (one tensor, or a tuple of them). `rewrites` are applied in order.
+    outputs in the order of `outputs` (one tensor, or a tuple of them). `rewrites` are applied in order. `part_of` names
+    the entry of the SUBMODULES table that it is a part of, where it is not that entry itself.
     """
 
     name: str
@@ -57,16 +58,31 @@ class Submodule:
     inputs: Callable[[ModelConfig], tuple[Port, ...]]
     outputs: Callable[[ModelConfig], tuple[Port, ...]]
     rewrites: tuple[Rewrite, ...] = ()
+    part_of: str = ""
+
+    @property
+    def stage(self) -> str:
+        """What recipes and thresholds call it."""
+        return self.part_of or self.name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A rewritten submodule, ready for a backend: forward(**inputs) returns a tuple in the order of `outputs`."""
+    """A rewritten submodule, ready for a backend: forward(**inputs) returns a tuple in the order of `outputs`.
+
+    `part_of` as of the submodule.
+    """
 
     name: str
     module: nn.Module
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    part_of: str = ""
+
+    @property
+    def stage(self) -> str:
+        """What recipes call it."""
+        return self.part_of or self.name
 
     def example_inputs(self) -> dict[str, Tensor]:
         """Inputs to trace with: seeded noise, ones where noise makes no sense. In the order of `inputs`."""
@@ -105,4 +121,5 @@ def rewrite(submodule: Submodule, published: nn.Module, config: ModelConfig, bac
         module=Named(module, tuple(port.name for port in inputs)).eval(),
         inputs=inputs,
         outputs=submodule.outputs(config),
+        part_of=submodule.part_of,
     )

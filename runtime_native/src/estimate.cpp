@@ -55,16 +55,22 @@ Estimate estimate_request(const Manifest& manifest, const Request& request, cons
   const GenerationSpec& generation = manifest.generation;
   const int64_t audio = samples_in(request.seconds, generation.audio.sample_rate) * generation.audio.channels * kSampleBytes;
   const int64_t latent = generation.latent.channels() * generation.latent.length() * kSampleBytes;
-  Estimate worst{0, 2 * audio};  // the windows' sound and the whole that it is joined to
+  Estimate worst{0, 2 * audio};  // the pieces' sound and the whole that it is joined to
   const auto meet = [&](const Estimate& moment) {
     if (moment.total_bytes() > worst.total_bytes()) worst = moment;
   };
-  for (const std::string& role : kRoles) {
-    const ProgramSpec& spec = manifest.programs.at(role);
-    const Needs program{spec.bytes, spec.memory, spec.memory.kept_bytes == 0 ? Packed::kForEach : packed_of(role)};
-    const int64_t own = latent * kLatentsKept + output_bytes(generation.programs.at(role)) + (role == kRoles.back() ? audio : 0);
-    meet(while_loaded(program));
-    meet(while_run(program) + Estimate{0, own});
+  for (const auto& [stage, roles] : kStages) {
+    int64_t own = latent * kLatentsKept + (stage == kStages.back().stage ? audio : 0);
+    Estimate held;
+    for (const std::string& role : roles) {
+      if (!generation.has(role)) continue;
+      const ProgramSpec& spec = manifest.programs.at(role);
+      const Needs program{spec.bytes, spec.memory, spec.memory.kept_bytes == 0 ? Packed::kForEach : packed_of(role)};
+      own += output_bytes(generation.programs.at(role));
+      meet(held + while_loaded(program));
+      held = held + while_run(program);
+      meet(held + Estimate{0, own});
+    }
   }
   return kOverhead + worst;
 }

@@ -29,7 +29,7 @@ enum class Packed { kForEach, kOnce, kMapped };
 // That of the program of a role.
 using PackedOf = std::function<Packed(const std::string& role)>;
 
-// Each program is let go before the next is loaded.
+// The programs of a stage are let go before the next is loaded.
 Estimate estimate_request(const Manifest& manifest, const Request& request, const PackedOf& packed_of);
 
 // GenerationError when less is `available` than is `needed`; where the system says nothing, nothing is refused.

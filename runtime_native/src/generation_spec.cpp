@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <set>
 
 #include "schema.h"
@@ -62,14 +63,45 @@ void require_dit(const GenerationSpec& spec, const std::string& path) {
   require_layout(spec.programs.at("dit").outputs, {{"velocity", latent}}, path + ".outputs");
 }
 
+Layout audio_of(const GenerationSpec& spec, int64_t samples) {
+  return {{"audio", form_of("float32", {1, spec.audio.channels, samples})}};
+}
+
+// The shape (1, channels, length) of the input `name` of a program.
+const std::vector<int64_t>& length_axis(const GenerationSpec& spec, const std::string& role, const std::string& name) {
+  const std::string path = "generation.programs." + role + ".inputs";
+  for (const TensorSpec& tensor : spec.programs.at(role).inputs) {
+    if (tensor.name != name) continue;
+    require(tensor.shape.size() == 3, path + "." + name + ".shape", "is not (1, channels, length)");
+    return tensor.shape;
+  }
+  throw SchemaError(path, "has no '" + name + "'");
+}
+
 void require_decoder(const GenerationSpec& spec, const std::string& path) {
   const int64_t window = spec.window(), length = spec.latent.length();
   const bool fits = window == length || (window < length && window > 2 * spec.latent.margin);
   require(fits, path + ".inputs.latent.shape", "is neither the whole clip nor wider than its margins");
   const Interface& decoder = spec.programs.at("decoder");
   require_layout(decoder.inputs, {{"latent", form_of("float32", {1, spec.latent.channels(), window})}}, path + ".inputs");
-  require_layout(decoder.outputs, {{"audio", form_of("float32", {1, spec.audio.channels, window * spec.latent.hop})}},
-                 path + ".outputs");
+  if (spec.features) return;
+  require_layout(decoder.outputs, audio_of(spec, window * spec.latent.hop), path + ".outputs");
+}
+
+// What the decoder makes is held against what its tail takes.
+void require_tail(const GenerationSpec& spec, const std::string& path) {
+  const auto [rate, margin] = *spec.features;
+  require(spec.latent.hop % rate == 0, path + ".features.rate", "does not divide latent.hop");
+  require(margin <= spec.latent.margin * rate, path + ".features.margin", "reaches beyond latent.margin");
+  const std::string decoder = path + ".programs.decoder", tail = path + ".programs.decoder_tail";
+  const std::vector<int64_t>& shape = length_axis(spec, "decoder_tail", "features");
+  const int64_t channels = shape[1], tile = shape[2], made = spec.window() * rate;
+  const bool fits = tile == made || (tile < made && tile > 2 * margin);
+  require(fits, tail + ".inputs.features.shape", "is neither the whole window nor wider than its margins");
+  const auto features = [&](int64_t length) -> Layout { return {{"features", form_of("float32", {1, channels, length})}}; };
+  require_layout(spec.programs.at("decoder").outputs, features(made), decoder + ".outputs");
+  require_layout(spec.programs.at("decoder_tail").inputs, features(tile), tail + ".inputs");
+  require_layout(spec.programs.at("decoder_tail").outputs, audio_of(spec, tile * spec.tail_hop()), tail + ".outputs");
 }
 
 }  // namespace
@@ -133,6 +165,16 @@ void validate(const LatentSpec& spec, const std::string& path) {
   require(spec.margin >= 0 && spec.margin <= 1 << 20, path + ".margin", "is out of bounds");
 }
 
+void read_fields(Fields& from, FeaturesSpec& into) {
+  from.read("rate", into.rate);
+  from.read("margin", into.margin);
+}
+
+void validate(const FeaturesSpec& spec, const std::string& path) {
+  require(spec.rate >= 1 && spec.rate <= 1 << 20, path + ".rate", "is out of bounds");
+  require(spec.margin >= 0 && spec.margin <= 1 << 20, path + ".margin", "is out of bounds");
+}
+
 void read_fields(Fields& from, AudioSpec& into) {
   from.read("sample_rate", into.sample_rate);
   from.read("channels", into.channels);
@@ -174,18 +216,22 @@ void read_fields(Fields& from, GenerationSpec& into) {
   from.read("audio", into.audio);
   from.read("sampler", into.sampler);
   from.read("programs", into.programs);
+  from.read("features", into.features);
 }
 
 void validate(const GenerationSpec& spec, const std::string& path) {
   const std::string programs = path + ".programs";
-  for (const std::string& role : kRoles) require(spec.programs.count(role) != 0, programs + "." + role, "is missing");
+  std::vector<std::string> roles;
+  std::copy_if(kRoles.begin(), kRoles.end(), std::back_inserter(roles), [&](const auto& role) { return spec.has(role); });
+  for (const std::string& role : roles) require(spec.programs.count(role) != 0, programs + "." + role, "is missing");
   for (const auto& [role, interface] : spec.programs) {
-    const bool known = std::find(kRoles.begin(), kRoles.end(), role) != kRoles.end();
-    require(known, programs + "." + role, "is no role; expected " + joined(kRoles));
+    const bool known = std::find(roles.begin(), roles.end(), role) != roles.end();
+    require(known, programs + "." + role, "is no role; expected " + joined(roles));
   }
   require_conditioner(spec, programs + ".conditioner");
   require_dit(spec, programs + ".dit");
   require_decoder(spec, programs + ".decoder");
+  if (spec.features) require_tail(spec, path);
 }
 
 std::vector<float> SamplerSpec::schedule(std::optional<int64_t> wanted) const {
@@ -197,14 +243,8 @@ double GenerationSpec::seconds_limit() const {
   return std::min(seconds_of(latent.samples()), conditioning.seconds_max);
 }
 
-int64_t GenerationSpec::window() const {
-  const std::string path = "generation.programs.decoder.inputs";
-  for (const TensorSpec& spec : programs.at("decoder").inputs) {
-    if (spec.name != "latent") continue;
-    require(spec.shape.size() == 3, path + ".latent.shape", "is not (1, channels, length)");
-    return spec.shape[2];
-  }
-  throw SchemaError(path, "has no 'latent'");
-}
+int64_t GenerationSpec::window() const { return length_axis(*this, "decoder", "latent")[2]; }
+
+int64_t GenerationSpec::tile() const { return length_axis(*this, "decoder_tail", "features")[2]; }
 
 }  // namespace edge

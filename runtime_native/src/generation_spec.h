@@ -15,8 +15,16 @@ namespace edge {
 
 class Fields;
 
+// The loop's stages in their order, each with the roles of its programs, which are loaded together. There is a
+// decoder_tail where GenerationSpec::features say so.
+struct StageRoles {
+  std::string stage;
+  std::vector<std::string> roles;
+};
+inline const std::vector<StageRoles> kStages = {
+    {"conditioner", {"conditioner"}}, {"dit", {"dit"}}, {"decoder", {"decoder", "decoder_tail"}}};
 // What programs are to the loop, in the order they run.
-inline const std::vector<std::string> kRoles = {"conditioner", "dit", "decoder"};
+inline const std::vector<std::string> kRoles = {"conditioner", "dit", "decoder", "decoder_tail"};
 
 // One input or output of a program. `position` is its place in the compiled program's own order.
 struct TensorSpec {
@@ -50,6 +58,12 @@ struct LatentSpec {
   int64_t samples() const { return length() * hop; }
 };
 
+// What passes between the two programs of a decoder that is cut: features of one latent, and how many on either side a
+// cut makes wrong.
+struct FeaturesSpec {
+  int64_t rate = 0, margin = 0;
+};
+
 // What the decoder makes: channels of float samples, full scale -1..1.
 struct AudioSpec {
   int64_t sample_rate = 0, channels = 0;
@@ -73,12 +87,17 @@ struct GenerationSpec {
   AudioSpec audio;
   SamplerSpec sampler;
   std::map<std::string, Interface> programs;  // by role
+  std::optional<FeaturesSpec> features;       // of a decoder that is two programs, decoder and decoder_tail
 
   double seconds_of(int64_t samples) const { return static_cast<double>(samples) / static_cast<double>(audio.sample_rate); }
   // The longest clip: as long as the latent, and no longer than the conditioner's range.
   double seconds_limit() const;
   // Latents that the decoder takes at a time.
   int64_t window() const;
+  // Features that the decoder's tail takes at a time, and samples that one becomes; of a decoder that has a tail.
+  int64_t tile() const;
+  int64_t tail_hop() const { return latent.hop / features->rate; }
+  bool has(const std::string& role) const { return role != "decoder_tail" || features.has_value(); }
 };
 
 // For the strict reader: SchemaError, with the place in the document.

@@ -20,6 +20,24 @@ std::vector<Window> decoder_windows(const GenerationSpec& spec, int64_t samples)
   return windows(latent.length(), spec.window(), latent.margin, (samples + latent.hop - 1) / latent.hop);
 }
 
+// The tiles of a window's features that what is kept of it is decoded in, as far as the first `samples` go. Where a
+// window is cut, its features are wrong; but nothing is kept within the latent's margin of there.
+std::vector<Window> tail_tiles(const GenerationSpec& spec, const Window& part, int64_t samples) {
+  const auto [rate, margin] = *spec.features;
+  const int64_t hop = spec.tail_hop(), begin = part.start * rate;
+  const int64_t end = std::min(part.end * rate, (samples + hop - 1) / hop);
+  return windows(spec.window() * rate, spec.tile(), margin, end - begin, part.first * rate - begin);
+}
+
+// How many pieces the first `samples` are decoded in.
+int64_t piece_count(const GenerationSpec& spec, int64_t samples) {
+  const std::vector<Window> parts = decoder_windows(spec, samples);
+  if (!spec.features) return static_cast<int64_t>(parts.size());
+  size_t count = 0;
+  for (const Window& part : parts) count += tail_tiles(spec, part, samples).size();
+  return static_cast<int64_t>(count);
+}
+
 // Entries [first, end) of each row of [..., rows, length].
 std::vector<float> columns(const Tensor& tensor, int64_t rows, int64_t first, int64_t end) {
   const int64_t length = tensor.shape.back();
@@ -84,23 +102,38 @@ void generate(const GenerationSpec& spec, const OpenProgram& open_program, const
 
 void decode(const GenerationSpec& spec, const OpenProgram& open_program, const Tensor& latent, int64_t samples,
             const OnEvent& on_event) {
-  const int64_t rows = spec.latent.channels(), width = spec.window(), hop = spec.latent.hop, channels = spec.audio.channels;
-  const std::vector<Window> todo = decoder_windows(spec, samples);
-  Stage decoder("decoder", open_program, static_cast<int64_t>(todo.size()));
-  for (const Window& part : todo) {
-    const Tensor taken = float_tensor({1, rows, width}, columns(latent, rows, part.start, part.start + width));
-    const Tensor audio = decoder.run({{"latent", taken}}).at("audio");
-    const int64_t offset = part.start * hop, begin = part.first * hop, end = std::min(part.end * hop, samples);
-    Tensor piece = float_tensor({channels, end - begin}, columns(audio, channels, begin - offset, end - offset));
+  const int64_t rows = spec.latent.channels(), width = spec.window();
+  Stage decoder("decoder", open_program, piece_count(spec, samples));
+  int64_t made = 0;
+  const auto hand_on = [&](const Tensor& audio, const Window& part, int64_t hop) {
+    const int64_t begin = (part.first - part.start) * hop, end = (part.end - part.start) * hop;
+    const int64_t kept = std::min(end - begin, samples - made);
+    Tensor piece = float_tensor({spec.audio.channels, kept}, columns(audio, spec.audio.channels, begin, begin + kept));
     if (!piece.finite()) {
       throw GenerationError("the decoder returned NaN or infinity; run `edge-export verify` on the bundle");
     }
+    made += kept;
     decoder.report({{"audio", std::move(piece)}}, on_event);
+  };
+  for (const Window& part : decoder_windows(spec, samples)) {
+    const Tensor taken = float_tensor({1, rows, width}, columns(latent, rows, part.start, part.start + width));
+    const Tensors found = decoder.run({{"latent", taken}});
+    if (!spec.features) {
+      hand_on(found.at("audio"), part, spec.latent.hop);
+      continue;
+    }
+    const Tensor& features = found.at("features");
+    const int64_t channels = features.shape[1], length = spec.tile();
+    for (const Window& tile : tail_tiles(spec, part, samples)) {
+      Tensor given = float_tensor({1, channels, length}, columns(features, channels, tile.start, tile.start + length));
+      const Tensors sound = decoder.run_program("decoder_tail", {{"features", std::move(given)}});
+      hand_on(sound.at("audio"), tile, spec.tail_hop());
+    }
   }
 }
 
 int64_t event_count(const GenerationSpec& spec, int64_t steps, int64_t samples) {
-  return 1 + steps + static_cast<int64_t>(decoder_windows(spec, samples).size());
+  return 1 + steps + piece_count(spec, samples);
 }
 
 Noise latent_noise(const GenerationSpec& spec, int64_t seed) {
@@ -142,16 +175,16 @@ Stage::Stage(std::string name, const OpenProgram& open_program, int64_t count) :
   event_.count = count;
 }
 
-Tensors Stage::run(const Tensors& inputs) {
-  event_.load = 0;
-  if (!program_) {
+Tensors Stage::run_program(const std::string& role, const Tensors& inputs) {
+  std::unique_ptr<Program>& program = programs_[role];
+  if (!program) {
     const auto start = Clock::now();
-    program_ = open_program_(event_.stage);
-    event_.load = since(start);
+    program = open_program_(role);
+    event_.load += since(start);
   }
   const auto start = Clock::now();
-  Tensors outputs = program_->run(inputs);
-  event_.run = since(start);
+  Tensors outputs = program->run(inputs);
+  event_.run += since(start);
   return outputs;
 }
 
@@ -159,6 +192,7 @@ void Stage::report(Tensors tensors, const OnEvent& on_event) {
   ++event_.index;
   Event event = event_;
   event.tensors = std::move(tensors);
+  event_.load = event_.run = 0;
   on_event(std::move(event));
 }
 

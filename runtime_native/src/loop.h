@@ -1,9 +1,10 @@
-// The loop: conditioner, dit steps, windows of the decoder; an event after each piece of work.
+// The loop: conditioner, dit steps, pieces of sound from the decoder; an event after each piece of work.
 // Progress, cancelling (a callback that throws) and recording stay outside. It does not know which engine runs a
 // program, nor what becomes of the audio.
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,7 +38,7 @@ Prompt encode_prompt(const Tokenizer& tokenizer, const Request& request, const G
 Tensors conditioner_inputs(const Request& request, const Prompt& prompt);
 
 // Run the whole generation. Together the decoder's pieces are exactly the seconds asked for, and each is ready while
-// the next is still to be decoded. A stage's program is loaded when its turn comes and let go when it is done; the
+// the next is still to be decoded. A stage's programs are loaded when their turn comes and let go when it is done; the
 // conditioner's outputs reach the dit by name, whatever they are. GenerationError when a program fails or returns NaN.
 void generate(const GenerationSpec& spec, const OpenProgram& open_program, const Request& request, const Prompt& prompt,
               const OnEvent& on_event);
@@ -55,22 +56,24 @@ Noise latent_noise(const GenerationSpec& spec, int64_t seed);
 // The sound that the decoder's events hold, [channels, samples].
 Tensor joined_audio(const Events& events);
 
-// Seconds until the first piece of the sound could be handed on: all but the decoder's later windows.
+// Seconds until the first piece of the sound could be handed on: all but the decoder's later pieces.
 double first_audio(const Events& events);
 
-// One program: loaded at its first run, timed, and let go with this object.
+// A stage's programs: each loaded at its first run, timed, and let go with this object.
 class Stage {
  public:
   Stage(std::string name, const OpenProgram& open_program, int64_t count = 1);
 
-  Tensors run(const Tensors& inputs);
-  // Hand on the event of the run just made.
+  // Run the program that is called as the stage is.
+  Tensors run(const Tensors& inputs) { return run_program(event_.stage, inputs); }
+  Tensors run_program(const std::string& role, const Tensors& inputs);
+  // Hand on the event of the runs since the last one.
   void report(Tensors tensors, const OnEvent& on_event);
   int64_t index() const { return event_.index; }
 
  private:
   const OpenProgram& open_program_;
-  std::unique_ptr<Program> program_;
+  std::map<std::string, std::unique_ptr<Program>> programs_;
   Event event_;
 };
 

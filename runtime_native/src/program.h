@@ -18,7 +18,7 @@ class Program {
   virtual Tensors run(const Tensors& inputs) = 0;
 };
 
-// Loads the program of a role: "conditioner", "dit" or "decoder".
+// Loads the program of a role, one of kRoles (generation_spec.h).
 using OpenProgram = std::function<std::unique_ptr<Program>(const std::string& role)>;
 
 }  // namespace edge

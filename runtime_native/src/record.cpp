@@ -1,5 +1,7 @@
 #include "record.h"
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "base64.h"
@@ -83,7 +85,9 @@ std::string npy_bytes(const Tensor& tensor) {
 
 OpenProgram Recorder::watched(OpenProgram open_program) {
   return [open_program = std::move(open_program)](const std::string& role) {
-    forget_peak_memory();
+    const auto is_stage = [&](const StageRoles& each) { return each.stage == role; };
+    // The others are a stage's further programs.
+    if (std::any_of(kStages.begin(), kStages.end(), is_stage)) forget_peak_memory();
     return open_program(role);
   };
 }

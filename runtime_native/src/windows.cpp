@@ -5,10 +5,10 @@
 
 namespace edge {
 
-std::vector<Window> windows(int64_t length, int64_t window, int64_t margin, int64_t needed) {
-  if (needed > length) throw std::invalid_argument("more latents are needed than there are");
+std::vector<Window> windows(int64_t length, int64_t window, int64_t margin, int64_t needed, int64_t first) {
+  if (needed > length) throw std::invalid_argument("more moments are needed than there are");
   std::vector<Window> found;
-  for (int64_t done = 0; done < needed;) {
+  for (int64_t done = first; done < needed;) {
     const int64_t start = std::min(std::max<int64_t>(0, done - margin), length - window);
     const int64_t right = start + window == length ? window : window - margin;
     const int64_t end = std::min(start + right, needed);

@@ -13,7 +13,7 @@
 
 namespace {
 
-constexpr int64_t kMostLatents = 1 << 16;  // for more, a list of windows is as large as was asked for
+constexpr int64_t kMostMoments = 1 << 16;  // for more, a list of windows is as large as was asked for
 
 // `text` with the value of its last seal put right. Seals are found by their key alone, whatever surrounds them.
 std::string resealed(const std::string& text) {
@@ -25,6 +25,19 @@ std::string resealed(const std::string& text) {
   return before + edge::sha256(before + after) + after;
 }
 
+// All of a length is kept of its windows, once and in order.
+void require_cover(int64_t length, int64_t window, int64_t margin) {
+  if (length > kMostMoments) return;
+  int64_t done = 0;
+  for (const edge::Window& part : edge::windows(length, window, margin, length)) {
+    const bool sound = part.first == done && part.start >= 0 && part.start <= part.first && part.first < part.end &&
+                       part.end <= part.start + window && part.start + window <= length;
+    if (!sound) std::abort();
+    done = part.end;
+  }
+  if (done != length) std::abort();
+}
+
 // What a runtime does with a manifest before it opens another file.
 void use(const edge::Manifest& manifest) {
   for (const edge::FileSpec* file : manifest.files()) {
@@ -34,18 +47,11 @@ void use(const edge::Manifest& manifest) {
   if (spec.sampler.steps() < 1 || spec.latent.samples() < 1 || spec.seconds_limit() <= 0) std::abort();
   if (edge::estimate_request(manifest, manifest.golden.request, [](auto&) { return edge::Packed::kOnce; }).total_bytes() < 0) std::abort();
   for (const std::string& role : edge::kRoles) {
-    if (spec.programs.count(role) != 1 || manifest.programs.count(role) != 1) std::abort();
+    const size_t count = spec.has(role) ? 1 : 0;
+    if (spec.programs.count(role) != count || manifest.programs.count(role) != count) std::abort();
   }
-  const int64_t window = spec.window(), length = spec.latent.length();
-  if (length > kMostLatents) return;
-  int64_t done = 0;
-  for (const edge::Window& part : edge::windows(length, window, spec.latent.margin, length)) {
-    const bool sound = part.first == done && part.start >= 0 && part.start <= part.first && part.first < part.end &&
-                       part.end <= part.start + window && part.start + window <= length;
-    if (!sound) std::abort();
-    done = part.end;
-  }
-  if (done != length) std::abort();
+  require_cover(spec.latent.length(), spec.window(), spec.latent.margin);
+  if (spec.features) require_cover(spec.window() * spec.features->rate, spec.tile(), spec.features->margin);
 }
 
 void read(const std::string& text) {

@@ -10,13 +10,18 @@ from torch import Tensor, nn
 
 from edge_export.backends import BACKENDS
 from edge_export.checkpoint import Checkpoint, open_checkpoint
-from edge_export.errors import BuildError
 from edge_export.model.config import ModelConfig
-from edge_export.model.receptive_field import decoder_window
-from edge_export.rewrites.convolution import decoder_in_two_dimensions
-from edge_export.rewrites.tiling import TiledDecoder, decoder_tail_in_tiles
-from edge_export.rewrites.transposed_convolution import transposed_convolution_by_phases
-from edge_export.submodules import AS_PUBLISHED, SUBMODULES, Part, Port, Rewrite, Submodule, rewrite, submodules_for
+from edge_export.submodules import (
+    AS_PUBLISHED,
+    SUBMODULES,
+    Part,
+    Port,
+    Rewrite,
+    Submodule,
+    programs_for,
+    rewrite,
+    submodules_for,
+)
 from edge_export.submodules.decoder import audio_layers
 from quantization.layers import layers_of
 from tests.edge_export.networks import NETWORKS, assert_same, config_with, kinds_in, randomized
@@ -28,7 +33,7 @@ SHARED = {
     "decoder": "layers.0.weight",
 }
 LATENTS, STRIDES = 35, (8, 16)
-"""A clip that the decoder takes in three windows, each in three tiles."""
+"""A clip that the decoder takes in three windows, each longer than two tiles."""
 
 VARIANTS = {
     "as published": {},
@@ -48,7 +53,7 @@ each_backend = pytest.mark.parametrize("backend", list(BACKENDS))
 
 
 def small(decoder: dict[str, object] | None = None, **changes: object) -> ModelConfig:
-    """The small network's config, with a decoder that is tiled."""
+    """The small network's config, with a decoder that is cut."""
     made = config_with(decoder={"strides": STRIDES, **(decoder or {})}, **changes)
     return dataclasses.replace(made, sample_size=LATENTS * made.decoder.hop)
 
@@ -182,21 +187,50 @@ def test_all_rewrites_together_keep_the_numbers(name, variant, backend):
         assert_same(before, made)
 
 
+def test_the_decoder_is_two_programs_where_it_can_be_cut():
+    table = programs_for(CONFIG, as_published=False)
+    assert list(table) == ["conditioner", "dit", "decoder", "decoder_tail"]
+    assert [part.stage for part in table.values()] == ["conditioner", "dit", "decoder", "decoder"]
+    assert declared(table["decoder"].inputs(CONFIG)) == {"latent": (torch.float32, (1, 8, 21))}
+    assert declared(table["decoder"].outputs(CONFIG)) == {"features": (torch.float32, (1, 4, 21 * 16))}
+    assert declared(table["decoder_tail"].inputs(CONFIG)) == {"features": (torch.float32, (1, 4, 140))}
+    assert declared(table["decoder_tail"].outputs(CONFIG)) == {"audio": (torch.float32, (1, 2, 140 * 8))}
+
+
+def test_a_decoder_that_cannot_be_cut_or_is_as_published_is_one_program():
+    assert programs_for(CONFIG.shortened(8), as_published=False) == SUBMODULES
+    assert programs_for(CONFIG, as_published=True) == AS_PUBLISHED
+
+
+class Holds:
+    """A checkpoint of one decoder."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        self.decoder = lambda: decoder
+
+
 @each_backend
-def test_the_decoder_of_these_tests_is_tiled(backend):
-    part = rewrite(SUBMODULES["decoder"], published("decoder"), CONFIG, backend)
-    assert decoder_window(CONFIG) == 21
-    tiled = next(module for module in part.module.modules() if isinstance(module, TiledDecoder))
-    assert len(tiled.spans) == 3
+@pytest.mark.parametrize("variant", ["as published", "elu, tanh, scaled"])
+def test_the_rewritten_parts_one_after_the_other_are_the_whole(variant, backend):
+    config = small(**VARIANTS[variant])
+    module, latent = published("decoder", config), inputs_of("decoder", config)["latent"]
+    table, whole = programs_for(config, as_published=False), Holds(module)
+    head, tail = (rewrite(table[name], table[name].load(whole), config, backend) for name in list(table)[2:])
+    with torch.inference_mode():
+        (features,) = head.module(latent=latent)
+        (audio,) = tail.module(features=features)
+        assert_same(module(latent), audio)
 
 
-def test_a_decoder_tiled_too_late_is_refused():
-    """Its transposed convolutions, which say how long a tile becomes, are gone."""
-    flat = decoder_in_two_dimensions(published("decoder"), CONFIG)
-    phased = transposed_convolution_by_phases(flat, CONFIG)
-    with pytest.raises(BuildError, match=r"make 1 samples of a latent, the decoder 128; tile it before") as caught:
-        decoder_tail_in_tiles(phased, CONFIG)
-    assert "\n" not in str(caught.value)
+@each_backend
+def test_the_layers_of_the_parts_are_those_of_the_whole(backend):
+    """Under the names that recipes know them by."""
+    table, whole = programs_for(CONFIG, as_published=False), Holds(published("decoder"))
+    parts = [rewrite(table[name], table[name].load(whole), CONFIG, backend) for name in list(table)[2:]]
+    head, tail = (set(layers_of(part.module)) for part in parts)
+    assert head and tail and not head & tail
+    uncut = rewrite(SUBMODULES["decoder"], whole.decoder(), CONFIG, backend)
+    assert head | tail == set(layers_of(uncut.module))
 
 
 @each

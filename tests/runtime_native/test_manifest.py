@@ -8,7 +8,7 @@ from runtime_py.errors import BundleError
 from runtime_py.manifest import SCHEMA_VERSION, dump_manifest, parse_manifest, sealed
 from tests.runtime_native.seeds import seeds
 from tests.runtime_py import test_manifest as python
-from tests.runtime_py.test_manifest import MANIFEST, altered, resealed
+from tests.runtime_py.test_manifest import MANIFEST, TAILED, altered, resealed
 
 
 def cases_of(test) -> list[tuple]:
@@ -17,6 +17,7 @@ def cases_of(test) -> list[tuple]:
 
 
 BROKEN = cases_of(python.test_a_broken_contract_is_refused_with_its_path)
+BROKEN_TAIL = cases_of(python.test_a_broken_tail_is_refused_with_its_path)
 UNSEALED = cases_of(python.test_an_altered_manifest_is_noticed_even_where_the_contract_still_holds)
 NO_MANIFEST = cases_of(python.test_what_is_no_manifest_is_refused)
 WINDOWS = cases_of(python.test_a_window_is_the_whole_clip_or_wider_than_its_margins)
@@ -54,7 +55,8 @@ def place(error: str) -> str:
 
 
 def test_a_good_manifest_is_taken(answers):
-    assert answers(dump_manifest(MANIFEST), seeds()["manifest"]["manifest.json"]) == ["ok", "ok"]
+    manifests = (dump_manifest(MANIFEST), dump_manifest(TAILED), seeds()["manifest"]["manifest.json"])
+    assert answers(*manifests) == ["ok"] * 3
 
 
 def test_a_broken_contract_is_refused_in_the_same_words_as_in_python(answers):
@@ -62,6 +64,12 @@ def test_a_broken_contract_is_refused_in_the_same_words_as_in_python(answers):
     assert len(texts) > 80
     for text, case, answer in zip(texts, BROKEN, answers(*texts), strict=True):
         assert answer == pythons_error(text), case
+
+
+def test_a_broken_tail_is_refused_in_the_same_words_as_in_python(answers):
+    texts = [altered(path, value, TAILED) for path, value, _ in BROKEN_TAIL]
+    texts.append(altered("generation.features", {"rate": 4, "margin": 2}))
+    assert answers(*texts) == list(map(pythons_error, texts))
 
 
 def test_a_program_of_no_known_role_is_refused(answers):

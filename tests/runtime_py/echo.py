@@ -37,3 +37,19 @@ class Echo:
         within = np.arange(1, self.hop + 1) / self.hop
         left = (moments[:, None] * within).reshape(-1)
         return np.stack([left, -left])[None].astype(np.float32)
+
+
+class EchoHead(Echo):
+    """Stands in for a decoder that has a tail: one channel of features, `hop` of each latent."""
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
+        self.seen.append(dict(inputs))
+        return {"features": self.sound(inputs["latent"])[:, :1]}
+
+
+class EchoTail(Echo):
+    """Stands in for its tail: sound that depends on the features within `reach`, `hop` samples of each."""
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Tensors:
+        self.seen.append(dict(inputs))
+        return {"audio": self.sound(inputs["features"])}

@@ -24,8 +24,12 @@ TENSORS = dataclasses.replace(SMALL, memory=MemorySpec(packed_bytes=100, kept_by
 
 
 def growth(*programs: ProgramNeeds, audio_bytes: int = 7, keep_loaded: bool = False) -> tuple[int, int]:
-    """Mapped and private bytes, less the runtime's own."""
-    found = estimate(programs, latent_bytes=1, audio_bytes=audio_bytes, overhead=OVERHEAD, keep_loaded=keep_loaded)
+    """Mapped and private bytes of stages of one program each, less the runtime's own."""
+    return growth_of([[program] for program in programs], audio_bytes=audio_bytes, keep_loaded=keep_loaded)
+
+
+def growth_of(stages: list[list[ProgramNeeds]], audio_bytes: int = 7, keep_loaded: bool = False) -> tuple[int, int]:
+    found = estimate(stages, latent_bytes=1, audio_bytes=audio_bytes, overhead=OVERHEAD, keep_loaded=keep_loaded)
     return found.mapped_bytes - OVERHEAD.mapped_bytes, found.private_bytes - OVERHEAD.private_bytes
 
 
@@ -53,6 +57,12 @@ def test_packed_weights_kept_in_a_file_are_mapped_and_never_beside_the_programs_
 
 def test_weights_packed_once_are_in_memory_without_their_equals():
     assert growth(dataclasses.replace(WEIGHTS, packed="once")) == (9_000, 7_000)
+
+
+def test_a_stages_programs_are_in_memory_together():
+    """The second is loaded beside the first, and run beside it, what both made being kept."""
+    assert growth_of([[SMALL], [SMALL, WEIGHTS]]) == (9_000 + 30, 8_000 + 120)
+    assert growth_of([[SMALL], [TENSORS, TENSORS]]) == (2 * 30, 2 * (100 + 50_000) + 4 + 2 * 5 + 7)
 
 
 def test_programs_that_stay_add_up():

@@ -1,7 +1,9 @@
 """Events come in the order of the data, pieces of sound among them; programs are opened when their turn comes."""
 
+import copy
 import dataclasses
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime_py.errors import GenerationError, UsageError
-from runtime_py.generation_spec import GenerationSpec, LatentSpec
+from runtime_py.generation_spec import FeaturesSpec, GenerationSpec, LatentSpec
 from runtime_py.loop import (
     Event,
     Generation,
@@ -27,8 +29,8 @@ from runtime_py.loop import (
 )
 from runtime_py.request import Request
 from runtime_py.tokenizer import Prompt
-from tests.runtime_py.echo import CHANNELS, Echo
-from tests.runtime_py.test_manifest import PROGRAMS, SPEC, decoder, dit
+from tests.runtime_py.echo import CHANNELS, Echo, EchoHead, EchoTail
+from tests.runtime_py.test_manifest import PROGRAMS, SPEC, decoder, decoder_parts, dit
 
 REQUEST = Request(prompt="birds", seconds=0.5, seed=3)
 PROMPT = Prompt(ids=np.zeros(64, np.int32), mask=np.ones(64, np.float32), tokens=2, dropped=0, unknown=0)
@@ -132,6 +134,116 @@ def test_windows_joined_are_the_sound_of_the_whole(clip):
     assert all(event.tensors["audio"].shape[1] >= 1 for event in events)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tailed:
+    """A decoder of two programs, and how many samples to play."""
+
+    spec: GenerationSpec
+    head: EchoHead
+    tail: EchoTail
+    samples: int
+
+    def events(self) -> Iterator[Event]:
+        latent = np.random.default_rng(0).standard_normal((1, *self.spec.latent.shape), dtype=np.float32)
+        return decode(self.spec, by_stage(decoder=self.head, decoder_tail=self.tail), latent, self.samples)
+
+    def whole(self) -> np.ndarray:
+        """The sound of all latents at once."""
+        latent = np.random.default_rng(0).standard_normal((1, *self.spec.latent.shape), dtype=np.float32)
+        head, tail = copy.copy(self.head), copy.copy(self.tail)
+        head.seen, tail.seen = [], []
+        return tail.run(head.run({"latent": latent}))["audio"][0, :, : self.samples]
+
+
+def tailed(
+    length: int, window: int, samples: int, *, tile: int, rate: int = 4, hop: int = 8, reaches: tuple[int, int] = (2, 3)
+) -> Tailed:
+    """Of a head and a tail that hear so many latents and features to either side."""
+    margin = reaches[0] + -(-reaches[1] // rate)
+    spec = dataclasses.replace(
+        SPEC,
+        latent=LatentSpec(shape=(64, length), hop=hop, margin=margin),
+        audio=dataclasses.replace(SPEC.audio, sample_rate=1),
+        programs=PROGRAMS | {"dit": dit(length)} | decoder_parts(window, rate=rate, tile=tile, hop=hop),
+        features=FeaturesSpec(rate=rate, margin=reaches[1]),
+    )
+    spec.validate("generation")
+    head, tail = EchoHead(reach=reaches[0], hop=rate), EchoTail(reach=reaches[1], hop=hop // rate)
+    return Tailed(spec=spec, head=head, tail=tail, samples=samples)
+
+
+@st.composite
+def tailed_clips(draw: st.DrawFn) -> Tailed:
+    reaches = draw(st.integers(0, 2)), draw(st.integers(0, 5))
+    rate = draw(st.sampled_from([1, 2, 4]))
+    margin = reaches[0] + -(-reaches[1] // rate)
+    length = draw(st.integers(2 * margin + 2, 40))
+    window = draw(st.integers(2 * margin + 1, length))
+    whole = window * rate
+    tile = draw(st.just(whole) | st.integers(min(2 * reaches[1] + 1, whole), whole))
+    return tailed(length, window, draw(st.integers(1, length * 8)), tile=tile, rate=rate, reaches=reaches)
+
+
+@settings(deadline=None)
+@given(tailed_clips())
+def test_tiles_joined_are_the_sound_of_the_whole(clip):
+    events = list(clip.events())
+    np.testing.assert_allclose(joined(events), clip.whole(), rtol=1e-4, atol=1e-5)
+    assert all(inputs["features"].shape == (1, 1, clip.spec.tile) for inputs in clip.tail.seen)
+    assert all(event.tensors["audio"].shape[1] >= 1 for event in events)
+    assert len(clip.tail.seen) == len(events)
+
+
+@pytest.mark.parametrize("further", ["head", "tail"])
+def test_a_tiles_margin_that_is_too_small_is_heard(further):
+    clip = tailed(40, 20, 320, tile=16)
+    getattr(clip, further).reach += 1
+    assert not np.allclose(joined(clip.events()), clip.whole(), atol=1e-3)
+
+
+@pytest.mark.parametrize(("samples", "tiles", "heads"), [(1, 1, 1), (26, 1, 1), (27, 2, 1), (136, 7, 1), (137, 8, 2)])
+def test_only_as_many_tiles_are_decoded_as_the_seconds_need(samples, tiles, heads):
+    """Of a tile of 16 with margins of 3 the first gives 13 features of 2 samples, the others 10; of a window of 20
+    with margins of 3 the first gives 17 latents of 8."""
+    clip = tailed(40, 20, samples, tile=16)
+    events = list(clip.events())
+    assert (len(clip.tail.seen), len(clip.head.seen)) == (tiles, heads)
+    assert [(event.stage, event.index, event.count) for event in events] == [
+        ("decoder", index + 1, tiles) for index in range(tiles)
+    ]
+    assert joined(events).shape == (CHANNELS, samples)
+    request = Request(prompt="birds", seconds=samples, steps=1)
+    assert pieces(clip.spec, request)[2:] == [f"decoder, piece {n} of {tiles}" for n in range(1, tiles + 1)]
+
+
+def test_a_tail_is_loaded_once_and_both_programs_are_held_and_timed():
+    clip, opened = tailed(40, 20, 320, tile=16), list[str]()
+
+    def open_program(role: str) -> Echo:
+        opened.append(role)
+        time.sleep(0.01)
+        return {"decoder": clip.head, "decoder_tail": clip.tail}[role]
+
+    events = list(decode(clip.spec, open_program, np.ones((1, 64, 40), np.float32), 320))
+    assert opened == ["decoder", "decoder_tail"]
+    assert events[0].load >= 0.02 and all(event.load == 0 for event in events[1:])
+
+
+def test_a_listener_that_leaves_waits_for_one_tile_at_most():
+    clip = tailed(40, 20, 320, tile=16)
+    events = clip.events()
+    next(events)
+    next(events)
+    del events
+    assert (len(clip.head.seen), len(clip.tail.seen)) == (1, 2)
+
+
+def test_a_tail_is_not_asked_of_programs_that_decode_in_one():
+    spec, whole = tailed(40, 20, 320, tile=16).spec, Echo(hop=8)
+    (once,) = decode(spec, by_stage(decoder=whole), np.ones((1, 64, 40), np.float32), 150, window=40)
+    assert once.tensors["audio"].shape == (CHANNELS, 150)
+
+
 def test_a_margin_that_is_too_small_is_heard():
     """What the test above is worth: a decoder that hears one latent further than it says is not the whole."""
     spec, decoder = of_window(40, 12, 3), Echo(reach=4, hop=HOP)
@@ -211,7 +323,7 @@ def test_pieces_names_what_generate_will_do(seconds, window, conditioned):
     spec, request = of_window(40, 12, 3), Request(prompt="birds", seconds=seconds, steps=3)
     given_ = {"cross_k": np.ones(1, np.float32)} if conditioned else None
     events = generate(spec, lambda _: Echo(hop=HOP), request, PROMPT, conditioning=given_, window=window)
-    named = {"dit": "dit, step {} of {}", "decoder": "decoder, window {} of {}", "conditioner": "conditioner"}
+    named = {"dit": "dit, step {} of {}", "decoder": "decoder, piece {} of {}", "conditioner": "conditioner"}
     said = [named[event.stage].format(event.index, event.count) for event in events]
     assert pieces(spec, request, window=window, conditioned=conditioned) == said
 

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from runtime_py.errors import BundleError
 from runtime_py.generation_spec import (
+    ROLES,
     AudioSpec,
     ConditioningSpec,
+    FeaturesSpec,
     GenerationSpec,
     Interface,
     LatentSpec,
@@ -44,6 +46,8 @@ from runtime_py.schema import SchemaError
 from tests.shared import replaced
 
 HASH = "0123456789abcdef" * 4
+FEATURES = 8
+"""Channels of what a decoder hands to its tail."""
 
 
 def tensor(name: str, position: int = 0, shape: tuple[int, ...] = (1, 64, 16), dtype: str = "float32") -> TensorSpec:
@@ -60,6 +64,16 @@ def decoder(window: int, *, hop: int = 2048) -> Interface:
     """A decoder of `window` latents."""
     audio = tensor("audio", shape=(1, 2, window * hop))
     return Interface(inputs=(tensor("latent", shape=(1, 64, window)),), outputs=(audio,))
+
+
+def decoder_parts(window: int, *, rate: int, tile: int, hop: int = 2048) -> dict[str, Interface]:
+    """The same as two programs, with `rate` features of one latent, of which the tail takes `tile`."""
+    handed, taken = (tensor("features", shape=(1, FEATURES, length)) for length in (window * rate, tile))
+    audio = tensor("audio", shape=(1, 2, tile * (hop // rate)))
+    return {
+        "decoder": Interface(inputs=(tensor("latent", shape=(1, 64, window)),), outputs=(handed,)),
+        "decoder_tail": Interface(inputs=(taken,), outputs=(audio,)),
+    }
 
 
 def dit(length: int) -> Interface:
@@ -125,9 +139,21 @@ MANIFEST = Manifest(
 )
 
 
-def altered(path: str, value: Any) -> str:
+TAILED = dataclasses.replace(
+    MANIFEST,
+    generation=dataclasses.replace(
+        SPEC,
+        programs=PROGRAMS | decoder_parts(16, rate=4, tile=20),
+        features=FeaturesSpec(rate=4, margin=2),
+    ),
+    programs={role: program(role) for role in ROLES},
+)
+"""The same, its decoder being two programs."""
+
+
+def altered(path: str, value: Any, manifest: Manifest = MANIFEST) -> str:
     """The manifest's JSON with the value at a dotted path replaced; "..." as value deletes the key."""
-    return resealed(replaced(json.loads(dump_manifest(MANIFEST)), path, value))
+    return resealed(replaced(json.loads(dump_manifest(manifest)), path, value))
 
 
 def resealed(document: dict) -> str:
@@ -135,8 +161,9 @@ def resealed(document: dict) -> str:
     return sealed(json.dumps({**document, "seal": ""}))
 
 
-def test_round_trip():
-    assert parse_manifest(dump_manifest(MANIFEST)) == MANIFEST
+@pytest.mark.parametrize("manifest", [MANIFEST, TAILED], ids=["one decoder", "two programs"])
+def test_round_trip(manifest):
+    assert parse_manifest(dump_manifest(manifest)) == manifest
 
 
 @pytest.mark.parametrize(
@@ -303,6 +330,69 @@ def test_a_broken_contract_is_refused_with_its_path(path, value, message):
         parse_manifest(altered(path, value))
 
 
+TAIL = "generation.programs.decoder_tail"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("generation.features", ..., "generation.features: is missing"),
+        ("generation.features", None, f"{TAIL}: is no role; expected conditioner, dit, decoder$"),
+        ("generation.features", [], r"generation.features: expected an object, found list"),
+        ("generation.features.tile", 20, "generation.features.tile: is not a key"),
+        ("generation.features.rate", ..., "generation.features.rate: is missing"),
+        ("generation.features.rate", 0, "generation.features.rate: is out of bounds"),
+        ("generation.features.rate", (1 << 20) + 1, "generation.features.rate: is out of bounds"),
+        ("generation.features.rate", 3, "generation.features.rate: does not divide latent.hop"),
+        ("generation.features.rate", 4.0, "generation.features.rate: expected int, found float"),
+        ("generation.features.rate", 2, "neither the whole window nor wider than its margins|decoder.outputs: are not"),
+        ("generation.features.margin", -1, "generation.features.margin: is out of bounds"),
+        ("generation.features.margin", (1 << 20) + 1, "generation.features.margin: is out of bounds"),
+        ("generation.features.margin", 13, "generation.features.margin: reaches beyond latent.margin"),
+        ("generation.features.margin", 10, f"{TAIL}.inputs.features.shape: is neither the whole window nor wider"),
+        ("generation.latent.margin", 0, "generation.features.margin: reaches beyond latent.margin"),
+        (TAIL, ..., f"{TAIL}: is missing"),
+        ("programs.decoder_tail", ..., r"programs: are \['conditioner', 'dit', 'decoder'\], generation.programs has"),
+        ("programs.decoder_tail.file", "dit.pte", "programs: name the file .'dit.pte'. twice"),
+        (f"{TAIL}.inputs.0.name", "feature", f"{TAIL}.inputs: has no 'features'"),
+        (f"{TAIL}.inputs.0.dtype", "float16", f"{TAIL}.inputs: are not features float32\\[1, 8, 20\\]"),
+        (f"{TAIL}.inputs.0.shape", [8, 20], f"{TAIL}.inputs.features.shape: is not \\(1, channels, length"),
+        (f"{TAIL}.inputs.0.shape", [1, 8, 65], f"{TAIL}.inputs.features.shape: is neither the whole window nor wider"),
+        (f"{TAIL}.inputs.0.shape", [1, 8, 4], f"{TAIL}.inputs.features.shape: is neither the whole window nor wider"),
+        (f"{TAIL}.inputs.0.shape", [1, 8, 64], f"{TAIL}.outputs: are not audio float32\\[1, 2, 32768\\]"),
+        (f"{TAIL}.inputs.0.shape", [1, 9, 20], f"{DECODER}.outputs: are not features float32\\[1, 9, 64\\]"),
+        (f"{TAIL}.inputs.0.shape", [2, 8, 20], f"{TAIL}.inputs: are not features float32\\[1, 8, 20\\]"),
+        (f"{TAIL}.outputs.0.name", "sound", f"{TAIL}.outputs: are not audio float32\\[1, 2, 10240\\]"),
+        (f"{TAIL}.outputs.0.shape", [1, 2, 10239], f"{TAIL}.outputs: are not audio float32\\[1, 2, 10240\\]"),
+        (f"{DECODER}.outputs.0.name", "audio", f"{DECODER}.outputs: are not features float32\\[1, 8, 64\\]"),
+        (f"{DECODER}.outputs.0.shape", [1, 8, 63], f"{DECODER}.outputs: are not features float32\\[1, 8, 64\\]"),
+        (f"{DECODER}.inputs.0.shape", [1, 64, 6], "decoder.inputs.latent.shape: is neither the whole clip nor wider"),
+        ("generation.latent.hop", 1024, f"{TAIL}.outputs: are not audio float32\\[1, 2, 5120\\]"),
+        ("generation.latent.hop", 2050, "generation.features.rate: does not divide latent.hop"),
+        ("generation.audio.channels", 1, f"{TAIL}.outputs: are not audio float32\\[1, 1, 10240\\]"),
+    ],
+)
+def test_a_broken_tail_is_refused_with_its_path(path, value, message):
+    with pytest.raises(ManifestError, match=message):
+        parse_manifest(altered(path, value, TAILED))
+
+
+def test_features_without_a_tail_are_refused():
+    with pytest.raises(ManifestError, match=rf"{TAIL}: is missing"):
+        parse_manifest(altered("generation.features", {"rate": 4, "margin": 2}))
+
+
+@pytest.mark.parametrize(("tile", "margin"), [(64, 2), (64, 12), (5, 2), (1, 0), (25, 12)])
+def test_a_tile_is_the_whole_window_or_wider_than_its_margins(tile, margin):
+    spec = dataclasses.replace(
+        SPEC,
+        programs=PROGRAMS | decoder_parts(16, rate=4, tile=tile),
+        features=FeaturesSpec(rate=4, margin=margin),
+    )
+    found = parse_manifest(dump_manifest(dataclasses.replace(TAILED, generation=spec))).generation
+    assert (found.tile, found.tail_hop, found.features) == (tile, 512, FeaturesSpec(rate=4, margin=margin))
+
+
 def test_a_part_that_no_runtime_knows_is_refused():
     document = json.loads(dump_manifest(MANIFEST))
     document["generation"]["programs"]["mixer"] = document["generation"]["programs"]["decoder"]
@@ -347,7 +437,7 @@ def test_the_keys_are_in_the_order_of_the_contract():
         "schema_version", "model", "target", "backend", "recipe", "generation", "programs", "tokenizer", "notices",
         "golden", "toolchain", "seal",
     ]  # fmt: skip
-    assert list(document["generation"]) == ["conditioning", "latent", "audio", "sampler", "programs"]
+    assert list(document["generation"]) == ["conditioning", "latent", "audio", "sampler", "programs", "features"]
     assert list(document["programs"]) == list(document["generation"]["programs"]) == ["conditioner", "dit", "decoder"]
     assert list(document["programs"]["dit"]) == ["file", "sha256", "bytes", "graph", "memory"]
     assert list(document["golden"]["request"]) == ["prompt", "seconds", "seed", "steps"]

@@ -83,8 +83,22 @@ def test_the_published_clip_takes_three_windows():
 
 @pytest.mark.parametrize("length", [1, 16])
 def test_more_than_there_is_cannot_be_asked_for(length):
-    with pytest.raises(ValueError, match=rf"{length + 1} latents are needed of {length}"):
+    with pytest.raises(ValueError, match=rf"{length + 1} moments are needed of {length}"):
         next(windows(length, length, 3, length + 1))
+
+
+@given(cases(), st.data())
+def test_windows_may_begin_further_on(case, data):
+    """What is kept begins there, a margin away from every cut, in no more windows than from the beginning."""
+    first = data.draw(st.integers(0, case.needed))
+    found = list(windows(case.length, case.window, case.margin, case.needed, first=first))
+    assert [moment for part in found for moment in range(part.first, part.end)] == list(range(first, case.needed))
+    assert len(found) <= len(case.windows())
+    for part in found:
+        end = part.start + case.window
+        assert part.start >= 0 and end <= case.length
+        assert part.start == 0 or part.first - part.start >= case.margin
+        assert end == case.length or end - part.end >= case.margin
 
 
 @given(cases().filter(lambda case: case.window < case.length))

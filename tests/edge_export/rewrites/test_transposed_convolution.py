@@ -6,10 +6,8 @@ import pytest
 from torch import nn
 
 from edge_export.model.autoencoder import Decoder
-from edge_export.model.receptive_field import decoder_window
 from edge_export.rewrites import transposed_convolution
 from edge_export.rewrites.convolution import decoder_in_two_dimensions
-from edge_export.rewrites.tiling import TiledDecoder, decoder_tail_in_tiles
 from edge_export.rewrites.transposed_convolution import (
     PhasedConvolution,
     pieces_of,
@@ -131,13 +129,4 @@ def test_the_audio_of_a_whole_decoder_stays(monkeypatch, use_snake):
     assert any(name.endswith("cut_1") for name, _ in made.named_modules())
     assert nn.ConvTranspose2d not in kinds_in(made)
     assert not {name for name in operators(made, latent) if "conv_transpose" in name}
-    assert_same(published(latent), made(latent))
-
-
-def test_the_audio_of_a_decoder_in_tiles_stays():
-    config = config_with(decoder={"strides": (8, 16)}, sample_size=35 * 128)
-    published, latent = randomized(Decoder(config.decoder)), noise(1, 8, decoder_window(config))
-    tiled = decoder_tail_in_tiles(decoder_in_two_dimensions(copy.deepcopy(published), config), config)
-    made = transposed_convolution_by_phases(tiled, config)
-    assert {TiledDecoder, PhasedConvolution} < kinds_in(made)
     assert_same(published(latent), made(latent))
