@@ -11,7 +11,7 @@ not what the network computes.
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -117,7 +117,8 @@ class Checkpoint:
         return (config, *self.weights.files, t5_config, *self.t5_weights.files, self.spiece)
 
     def _locate(self, prefix: str) -> "Source":
-        return Source(self, prefix)
+        """With files opened anew: what of them was read goes with the component, not with the checkpoint."""
+        return Source(replace(self, weights=_again(self.weights), t5_weights=_again(self.t5_weights)), prefix)
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Source:
             return tensors[0]
         g, v = tensors
         folded = v * (g / v.flatten(1).norm(dim=1).view(g.shape))
-        if not bool(folded.isfinite().all()):
+        if not _is_finite(folded):
             raise CheckpointError(f"{file.path}: the weight norm of {name} divides by zero; fetch it again")
         return folded
 
@@ -255,15 +256,22 @@ def _encoder_half(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int,
     return {name: shape for name, shape in shapes.items() if not name.startswith(T5_DECODER) and name != tied}
 
 
+def _again(tensors: Tensors) -> Tensors:
+    opened = tensors.again()
+    if opened.shapes != tensors.shapes:
+        raise CheckpointError(f"{tensors.path} was changed while it was in use; start again")
+    return opened
+
+
 def _float32(file: Tensors, name: str) -> Tensor:
     tensor = file.get(name)
     if tensor.dtype not in FLOATS:
         raise CheckpointError(
             f"{file.path}: {name} is {tensor.dtype}, expected floats of 16 to 64 bits; use the published file"
         )
-    if not bool(tensor.isfinite().all()):
+    if not _is_finite(tensor):
         raise CheckpointError(f"{file.path}: {name} holds NaN or infinity; fetch it again")
-    return _finite(file, name, tensor.float())
+    return tensor if tensor.dtype == torch.float32 else _finite(file, name, tensor.float())
 
 
 def _half(file: Tensors, name: str, tensor: Tensor) -> Tensor:
@@ -271,8 +279,13 @@ def _half(file: Tensors, name: str, tensor: Tensor) -> Tensor:
     return _finite(file, name, tensor.half()).float()
 
 
+def _is_finite(tensor: Tensor) -> bool:
+    """By its least and its greatest value, for a NaN is both: in one pass, and without a mask as long."""
+    return tensor.numel() == 0 or all(bool(value.isfinite()) for value in tensor.aminmax())
+
+
 def _finite(file: Tensors, name: str, narrowed: Tensor) -> Tensor:
-    if not bool(narrowed.isfinite().all()):
+    if not _is_finite(narrowed):
         raise CheckpointError(f"{file.path}: {name} goes beyond what {narrowed.dtype} holds; use the published file")
     return narrowed
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_export import bundle as write
+from edge_export.allocator import freed_memory_given_back
 from edge_export.backends import Backend, backend_for
 from edge_export.builtin import BUILTIN_CHECKPOINT, BUILTIN_NAME
 from edge_export.cache import ProgramCache, ProgramKey, rules_for, source_sha256
@@ -193,7 +194,8 @@ def compile_program(
     key = program_key(name, checkpoint, choices).digest()
     compiled = cache.fetch(key, path) if cache else None
     if compiled is None:
-        compiled = choices.backend.compile(load_part(name, checkpoint, choices), choices.recipe, path)
+        with freed_memory_given_back():
+            compiled = choices.backend.compile(load_part(name, checkpoint, choices), choices.recipe, path)
         if cache:
             cache.keep(key, path, compiled)
     return write.program_spec(path, compiled), Interface(inputs=compiled.inputs, outputs=compiled.outputs)

@@ -37,7 +37,8 @@ TRAINING = ("diffusion_ema.", "discriminator.", "discriminator_head.", "teacher_
 class Tensors(Protocol):
     """Tensors by name: their shapes without reading them, and one at a time.
 
-    `path` is the file to name in messages; `files` are all that the tensors come from.
+    `path` is the file to name in messages; `files` are all that the tensors come from. What `get` has read may stay
+    in memory as long as these do: `again` opens the same files anew.
     """
 
     @property
@@ -50,6 +51,8 @@ class Tensors(Protocol):
     def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
 
     def get(self, name: str) -> Tensor: ...
+
+    def again(self) -> "Tensors": ...
 
 
 class SafetensorsFile:
@@ -70,6 +73,9 @@ class SafetensorsFile:
     def get(self, name: str) -> Tensor:
         return self._file.get_tensor(name)
 
+    def again(self) -> "SafetensorsFile":
+        return SafetensorsFile(self.path)
+
 
 class PickledFile:
     """What `torch.save` wrote, read by the restricted loader that builds tensors and nothing else."""
@@ -85,6 +91,10 @@ class PickledFile:
 
     def get(self, name: str) -> Tensor:
         return self._tensors[name]
+
+    def again(self) -> "PickledFile":
+        """Itself when its format cannot be mapped: then all of it was read at once."""
+        return PickledFile(self.path) if zipfile.is_zipfile(self.path) else self
 
 
 class Shards:
@@ -113,6 +123,9 @@ class Shards:
 
     def get(self, name: str) -> Tensor:
         return self._files[self._where[name]].get(name)
+
+    def again(self) -> "Shards":
+        return Shards(self.path)
 
 
 class Unwrapped:
@@ -145,6 +158,9 @@ class Unwrapped:
 
     def get(self, name: str) -> Tensor:
         return self._file.get(self._names[name])
+
+    def again(self) -> "Unwrapped":
+        return Unwrapped(self._file.again())
 
     @property
     def note(self) -> str:

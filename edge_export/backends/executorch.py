@@ -4,8 +4,6 @@ Quantized by source transform before export; everything XNNPACK can take is dele
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import chain, repeat
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from edge_export.backends.backend import Compiled, check_ports
+from edge_export.backends.executorch_shortcuts import origins_shared, unchanged_graphs_kept
 from edge_export.backends.memory_executorch import lowered_memory
 from edge_export.errors import BuildError, EdgeExportError, MissingDependency
 from edge_export.submodules.submodule import Part
@@ -39,7 +38,7 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
     if find_spec("executorch") is None or find_spec("torchao") is None:
         raise MissingDependency("building for ExecuTorch needs it: pip install 'edge-export[executorch]'")
     try:
-        with quiet(), _shared_origins():
+        with quiet(), origins_shared(), unchanged_graphs_kept():
             lowered = _lower(part, recipe)
             names = tuple(lowered.exported_program().graph_signature.user_inputs)
             top = lowered.exported_program().graph_module
@@ -56,21 +55,6 @@ def compile(part: Part, recipe: Recipe, out: Path) -> Compiled:
     except Exception as error:  # a toolchain raises whatever its passes run into
         raise BuildError(f"ExecuTorch could not compile the {part.name}: {first_line(error)}") from error
     return Compiled(inputs=inputs, outputs=outputs, graph=graph, memory=memory)
-
-
-@contextmanager
-def _shared_origins() -> Iterator[None]:
-    """Let nodes share what torch.fx notes of their origin, which nothing here reads or changes.
-
-    Every pass copies it deeply, with all passes before it: a quarter of the time of compiling the published decoder.
-    """
-    from torch.fx.traceback import NodeSource
-
-    NodeSource.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        del NodeSource.__deepcopy__  # type: ignore[attr-defined]
 
 
 def _lower(part: Part, recipe: Recipe) -> Any:

@@ -283,6 +283,21 @@ def test_the_hash_of_single_files_is_what_it_was(oracle):
     assert open_checkpoint(oracle).sha256 == "33a4c746d05a082087f0fe104013b9a0211f9f398a804d68ce5cc4bd14f1b37b"
 
 
+def test_what_one_component_read_is_not_kept_for_the_next(folder):
+    opened = open_checkpoint(folder)
+    first, second = (opened.dit().preprocess_conv.weight.untyped_storage() for _ in range(2))
+    assert first.data_ptr() != second.data_ptr()
+
+
+def test_weights_that_changed_while_they_were_in_use_are_refused(folder):
+    opened = open_checkpoint(folder)
+    tensors = take(folder)
+    tensors.pop("model.model.preprocess_conv.weight")
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match="was changed while it was in use; start again"):
+        opened.decoder()
+
+
 def test_double_precision_is_read_as_single(folder, plain):
     save_file({name: tensor.double() for name, tensor in take(folder).items()}, folder / "model.safetensors")
     opened = open_checkpoint(folder)

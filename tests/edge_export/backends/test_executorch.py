@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -261,3 +262,27 @@ def test_all_that_a_program_of_the_oracle_computes_is_delegated(built, stage):
     assert graph.delegates == DELEGATES[stage]
     assert graph.delegated > 100
     assert graph.undelegated.items() <= OUTSIDE[stage].items()
+
+
+def test_a_pass_that_changes_nothing_traces_nothing_and_no_byte_changes(tmp_path, monkeypatch):
+    from executorch.exir.pass_base import ExportPass
+
+    trace, traced = ExportPass.call_submodule, []
+
+    def counted(self, *given):
+        traced.append(type(self).__module__)
+        return trace(self, *given)
+
+    def xnnpacks():
+        return sum(name.startswith("executorch.backends.xnnpack") for name in traced)
+
+    monkeypatch.setattr(ExportPass, "call_submodule", counted)
+    x, kept, inner = (floats(name, 1, 8, WIDTH) for name in ("x", "kept", "inner"))
+    part = part_of(TwoLinears(), (x,), (kept, inner))
+    executorch.compile(copy.deepcopy(part), FP32, tmp_path / "short.pte")
+    short = xnnpacks()
+    monkeypatch.setattr(executorch, "unchanged_graphs_kept", nullcontext)
+    executorch.compile(part, FP32, tmp_path / "long.pte")
+    long = xnnpacks() - short
+    assert short <= long - 8
+    assert (tmp_path / "short.pte").read_bytes() == (tmp_path / "long.pte").read_bytes()
