@@ -12,7 +12,6 @@
 #include <cstring>
 
 #include "errors.h"
-#include "machine.h"
 
 // The SDK ships the library but not its header.
 namespace executorch::extension::threadpool {
@@ -36,11 +35,14 @@ using Verification = executorch::runtime::Program::Verification;
 
 constexpr char kMethod[] = "forward";
 
-// The first error that ExecuTorch logged since the last call: it goes into our one line, not beside it.
+// The first error that ExecuTorch logged since the last call: it goes into our one line, not beside it. It may quote bytes
+// of a file, which need be no UTF-8.
 std::string logged_error;
 
 void on_log(et_timestamp_t, et_pal_log_level_t level, const char*, const char*, size_t, const char* message, size_t length) {
-  if (logged_error.empty() && (level == kError || level == kFatal)) logged_error.assign(message, length);
+  if (!logged_error.empty() || (level != kError && level != kFatal)) return;
+  logged_error.assign(message, length);
+  std::replace_if(logged_error.begin(), logged_error.end(), [](char byte) { return byte < ' ' || byte > '~'; }, '?');
 }
 
 void watch_log() {
@@ -97,6 +99,23 @@ void check_interface(const std::string& path, const char* side, const std::vecto
   }
 }
 
+// What the program itself says of its tensors on one side, by names of our own.
+template <typename Info>
+std::vector<TensorSpec> own_specs(const std::string& path, const std::string& side, size_t count, Info info) {
+  std::vector<TensorSpec> specs;
+  for (size_t index = 0; index < count; ++index) {
+    const auto found = info(index);
+    const std::string name = side + "_" + std::to_string(index);
+    if (!found.ok() || scalar_type(dtype_name(found->scalar_type())) != found->scalar_type()) {
+      throw BundleError(path + ": its " + name + " is " + form_of_info(found) +
+                        "; export it with tensors of float32, float16, int32 or int64 alone");
+    }
+    specs.push_back({name, static_cast<int64_t>(index), dtype_name(found->scalar_type()),
+                     {found->sizes().begin(), found->sizes().end()}});
+  }
+  return specs;
+}
+
 // Load with its packed weights in the file at `packed`, if any: mapped where the file holds them, else written to it.
 // XNNPACK takes the file with the program alone. It keeps one of a path at a time, so a path must not come back while a
 // program uses it.
@@ -121,41 +140,50 @@ bool is_whole(const OpenFile& packed) {
   return read == sizeof ending && std::memcmp(ending, kEnding, sizeof ending) == 0;
 }
 
-std::string key_of(const ProgramSpec& spec, const Machine& machine) {
-  return packed_key(spec.sha256, "ExecuTorch " EDGE_ENGINE_VERSION, machine);
+std::string key_of(const std::string& program_sha256, const Machine& machine) {
+  return packed_key(program_sha256, "ExecuTorch " EDGE_ENGINE_VERSION, machine);
 }
 
 class ExecutorchProgram : public Program {
  public:
-  ExecutorchProgram(const std::string& path, const std::string& role, const Interface& interface,
-                    std::shared_ptr<OpenFile> packed);
+  ExecutorchProgram(const ProgramFile& file, std::shared_ptr<OpenFile> packed);
   Tensors run(const Tensors& inputs) override;
+  const Interface& interface() const { return interface_; }
 
  private:
+  Interface checked_interface(const ProgramFile& file);
   void check_inputs(const Tensors& inputs) const;
   Tensors outputs_of(const std::vector<EValue>& values) const;
-  std::string role_;
+  std::string name_;
   Interface interface_;
   std::shared_ptr<OpenFile> packed_;  // stays open, so that its number is not another file's while the module uses it
   Module module_;
 };
 
-ExecutorchProgram::ExecutorchProgram(const std::string& path, const std::string& role, const Interface& interface,
-                                     std::shared_ptr<OpenFile> packed)
-    : role_(role), interface_(interface), packed_(std::move(packed)), module_(path, Module::LoadMode::Mmap) {
+ExecutorchProgram::ExecutorchProgram(const ProgramFile& file, std::shared_ptr<OpenFile> packed)
+    : name_(file.name), packed_(std::move(packed)), module_(file.path, Module::LoadMode::Mmap) {
   watch_log();
   const auto require_ok = [&](Status status) {
     if (status == Status::Ok) return;
-    throw BundleError(path + " is no program for ExecuTorch (" + reason(status) + "); rebuild the bundle");
+    throw BundleError(file.path + " is no program for ExecuTorch (" + reason(status) + "); rebuild the bundle");
   };
   require_ok(load_module(module_, packed_.get()));
-  const auto meta = module_.method_meta(kMethod);
-  if (!meta.ok()) throw BundleError(path + " has no method 'forward'; rebuild the bundle");
-  check_interface(path, "inputs", interface.inputs, meta->num_inputs(),
-                  [&](size_t index) { return meta->input_tensor_meta(index); });
-  check_interface(path, "outputs", interface.outputs, meta->num_outputs(),
-                  [&](size_t index) { return meta->output_tensor_meta(index); });
+  interface_ = checked_interface(file);
   require_ok(module_.load_method(kMethod));
+}
+
+Interface ExecutorchProgram::checked_interface(const ProgramFile& file) {
+  const auto meta = module_.method_meta(kMethod);
+  if (!meta.ok()) throw BundleError(file.path + " has no method 'forward'; rebuild the bundle");
+  const auto input = [&](size_t index) { return meta->input_tensor_meta(index); };
+  const auto output = [&](size_t index) { return meta->output_tensor_meta(index); };
+  if (!file.interface) {
+    return {own_specs(file.path, "input", meta->num_inputs(), input),
+            own_specs(file.path, "output", meta->num_outputs(), output)};
+  }
+  check_interface(file.path, "inputs", file.interface->inputs, meta->num_inputs(), input);
+  check_interface(file.path, "outputs", file.interface->outputs, meta->num_outputs(), output);
+  return *file.interface;
 }
 
 void ExecutorchProgram::check_inputs(const Tensors& inputs) const {
@@ -163,10 +191,10 @@ void ExecutorchProgram::check_inputs(const Tensors& inputs) const {
     const auto found = inputs.find(spec.name);
     const std::string is = found == inputs.end() ? "missing" : form_of(found->second.dtype, found->second.shape);
     const std::string expected = form_of(spec.dtype, spec.shape);
-    if (is != expected) throw GenerationError(role_ + ": " + spec.name + " is " + is + ", expected " + expected);
+    if (is != expected) throw GenerationError(name_ + ": " + spec.name + " is " + is + ", expected " + expected);
   }
   if (inputs.size() == interface_.inputs.size()) return;
-  throw GenerationError(role_ + ": was given " + std::to_string(inputs.size()) + " inputs, expected " +
+  throw GenerationError(name_ + ": was given " + std::to_string(inputs.size()) + " inputs, expected " +
                         std::to_string(interface_.inputs.size()));
 }
 
@@ -184,7 +212,7 @@ Tensors ExecutorchProgram::run(const Tensors& inputs) {
   }
   watch_log();
   const auto made = module_.execute(kMethod, arranged);
-  if (!made.ok()) throw GenerationError("the " + role_ + " failed in ExecuTorch: " + reason(made.error()));
+  if (!made.ok()) throw GenerationError("the " + name_ + " failed in ExecuTorch: " + reason(made.error()));
   return outputs_of(*made);
 }
 
@@ -192,12 +220,12 @@ Tensors ExecutorchProgram::outputs_of(const std::vector<EValue>& values) const {
   Tensors outputs;
   for (const TensorSpec& spec : interface_.outputs) {
     const EValue& value = values.at(static_cast<size_t>(spec.position));
-    if (!value.isTensor()) throw GenerationError("the " + role_ + " returned no tensor for " + spec.name);
+    if (!value.isTensor()) throw GenerationError("the " + name_ + " returned no tensor for " + spec.name);
     const auto& tensor = value.toTensor();
     const std::string found = form_of_sizes(dtype_name(tensor.scalar_type()), tensor.sizes());
     const std::string expected = form_of(spec.dtype, spec.shape);
     if (found != expected) {
-      throw GenerationError("the " + role_ + " returned " + found + " for " + spec.name + ", expected " + expected);
+      throw GenerationError("the " + name_ + " returned " + found + " for " + spec.name + ", expected " + expected);
     }
     const auto* data = static_cast<const uint8_t*>(tensor.const_data_ptr());
     outputs[spec.name] = Tensor{spec.dtype, spec.shape, {data, data + tensor.nbytes()}};
@@ -212,7 +240,22 @@ void set_threads(int threads) {
   auto* pool = executorch::extension::threadpool::get_threadpool();
   const auto wanted = static_cast<uint32_t>(threads > 0 ? threads : fast_cores());
   const bool set = pool != nullptr && (pool->get_thread_count() == wanted || pool->_unsafe_reset_threadpool(wanted));
-  if (threads > 0 && !set) throw GenerationError("this build of ExecuTorch cannot set its threads; leave --threads out");
+  if (threads > 0 && !set) throw GenerationError("this build of ExecuTorch cannot set its threads; leave them to it");
+}
+
+OpenedProgram open_program(const ProgramFile& file, PackedWeights* cache, const Machine& machine) {
+  const auto open = [&](std::shared_ptr<OpenFile> packed) -> OpenedProgram {
+    auto program = std::make_unique<ExecutorchProgram>(file, std::move(packed));
+    Interface interface = program->interface();
+    return {std::move(program), std::move(interface)};
+  };
+  if (cache == nullptr || file.kept_bytes == 0) return open(nullptr);
+  const std::string key = key_of(file.sha256, machine);
+  if (auto kept = cache->find(key)) return open(std::move(kept));
+  const auto memory = memory_to_pack_into(file.kept_bytes);
+  OpenedProgram opened = open(memory);
+  if (memory != nullptr && is_whole(*memory)) cache->keep(*memory, key);
+  return opened;
 }
 
 OpenProgram bundle_programs(const Bundle& bundle, PackedWeights* cache) {
@@ -221,19 +264,11 @@ OpenProgram bundle_programs(const Bundle& bundle, PackedWeights* cache) {
     throw BundleError(bundle.folder.string() + " is a " + manifest.backend +
                       " bundle, this runner plays executorch ones; build it with --backend executorch");
   }
-  return [&bundle, cache, machine = this_machine()](const std::string& role) -> std::unique_ptr<Program> {
+  return [&bundle, cache, machine = this_machine()](const std::string& role) {
     const ProgramSpec& spec = bundle.manifest.programs.at(role);
-    const auto open = [&](std::shared_ptr<OpenFile> packed) {
-      const Interface& interface = bundle.manifest.generation.programs.at(role);
-      return std::make_unique<ExecutorchProgram>(bundle.path(spec).string(), role, interface, std::move(packed));
-    };
-    if (cache == nullptr || spec.memory.kept_bytes == 0) return open(nullptr);
-    const std::string key = key_of(spec, machine);
-    if (auto kept = cache->find(key)) return open(std::move(kept));
-    const auto memory = memory_to_pack_into(spec.memory.kept_bytes);
-    auto program = open(memory);
-    if (memory != nullptr && is_whole(*memory)) cache->keep(*memory, key);
-    return program;
+    const ProgramFile file{bundle.path(spec).string(), role, spec.sha256, spec.memory.kept_bytes,
+                           bundle.manifest.generation.programs.at(role)};
+    return open_program(file, cache, machine).program;
   };
 }
 
@@ -241,7 +276,7 @@ PackedOf packed_places(const Bundle& bundle, const PackedWeights* cache) {
   return [&bundle, cache, machine = this_machine()](const std::string& role) {
     const ProgramSpec& spec = bundle.manifest.programs.at(role);
     if (cache == nullptr || spec.memory.kept_bytes == 0) return Packed::kForEach;
-    return cache->has(key_of(spec, machine)) ? Packed::kMapped : Packed::kOnce;
+    return cache->has(key_of(spec.sha256, machine)) ? Packed::kMapped : Packed::kOnce;
   };
 }
 

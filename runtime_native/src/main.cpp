@@ -38,8 +38,6 @@ struct Options {
   bool normalize = false, no_fade = false, no_tags = false, drawn = false, no_cache = false;
 };
 
-constexpr int kMostThreads = 256;
-
 [[noreturn]] void fail(const std::string& message, int code) {
   if (code != ReaderGone::kExitCode) std::fprintf(stderr, "edge-run: error: %s\n", one_line(message).c_str());
   std::exit(code);
