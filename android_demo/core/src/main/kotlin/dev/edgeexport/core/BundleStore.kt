@@ -104,7 +104,8 @@ public class BundleStore(
         }
 
     private suspend fun import(onBytes: (Long) -> Unit, fill: (Taking) -> Unit): Bundle = withContext(Dispatchers.IO) {
-        if (!folder.isDirectory && !folder.mkdirs()) {
+        folder.mkdirs() // or another import does
+        if (!folder.isDirectory) {
             throw OutputException("cannot make the folder $folder; keep bundles elsewhere")
         }
         val partial = File(folder, PARTIAL + UUID.randomUUID())

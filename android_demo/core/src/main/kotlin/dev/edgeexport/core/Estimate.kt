@@ -33,7 +33,7 @@ public enum class Packed {
  *
  * @param overhead what the engine takes for itself ([Engine.overhead]).
  * @param packed how ExecuTorch packs weights; those of LiteRT are mapped, unless it computes in float16.
- * @param keepLoaded all programs stay; else each is let go before the next is loaded.
+ * @param keepLoaded all programs stay; else those of a stage are let go before the next is loaded.
  */
 public fun Manifest.estimate(
     request: Request,
@@ -45,14 +45,18 @@ public fun Manifest.estimate(
     val audioBytes = samplesIn(request.seconds, generation.audio.sampleRate) * generation.audio.channels * SAMPLE_BYTES
     val moments = ArrayList<Estimate>()
     var stay = overhead
-    for (role in programs.keys) {
-        val audio = if (role == programs.keys.last()) audioBytes else 0
-        val own = latentBytes * LATENTS_KEPT + outputBytes(role) + audio
-        moments += stay + whileLoaded(role, packed)
-        moments += stay + whileRun(role, packed) + Estimate(0, own)
-        if (keepLoaded) stay += whileRun(role, packed)
+    for ((stage, roles) in STAGES) {
+        var held = stay
+        var own = latentBytes * LATENTS_KEPT + if (stage == STAGES.keys.last()) audioBytes else 0
+        for (role in roles.filter { it in programs }) {
+            own += outputBytes(role)
+            moments += held + whileLoaded(role, packed)
+            held += whileRun(role, packed)
+            moments += held + Estimate(0, own)
+        }
+        if (keepLoaded) stay = held
     }
-    // The windows' sound and the whole that it is joined to.
+    // The pieces' sound and the whole that it is joined to.
     moments += stay + Estimate(0, 2 * audioBytes)
     return moments.maxByOrNull { it.totalBytes }!!
 }

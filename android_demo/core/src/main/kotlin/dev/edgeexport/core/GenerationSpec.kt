@@ -4,8 +4,20 @@ import kotlinx.serialization.json.JsonElement
 import kotlin.math.abs
 import kotlin.math.min
 
+/**
+ * The loop's stages in their order, each with the roles of its programs, which are loaded together. There is a
+ * decoder_tail where [GenerationSpec.features] say so.
+ */
+internal val STAGES = mapOf(
+    "conditioner" to listOf("conditioner"),
+    "dit" to listOf("dit"),
+    "decoder" to listOf("decoder", DECODER_TAIL),
+)
+
 /** What programs are to the loop, in the order they run. */
-internal val ROLES = listOf("conditioner", "dit", "decoder")
+internal val ROLES = STAGES.values.flatten()
+
+internal const val DECODER_TAIL = "decoder_tail"
 
 internal const val MAX_ELEMENTS = 1L shl 31
 
@@ -13,6 +25,7 @@ internal const val MAX_ELEMENTS = 1L shl 31
 private const val SIGMA_ERROR = 1e-6
 private const val MOST_TOKENS = 4096L
 private const val MOST_HOP = 1L shl 20
+private const val MOST_RATE = 1L shl 20
 
 /** One input or output of a program. [position] is its place in the compiled program's own order. */
 public data class TensorSpec(val name: String, val position: Int, val dtype: DType, val shape: List<Long>) {
@@ -42,6 +55,14 @@ public data class LatentSpec(val shape: List<Long>, val hop: Int, val margin: In
     public val samples: Long get() = shape[1] * hop
 }
 
+/**
+ * What passes between the two programs of a decoder that is cut: [rate] features of one latent.
+ *
+ * @property margin features on either side that the sound of one depends on. The tail is run on overlapping tiles of a
+ *   window's features; at a cut, this many features of a tile's sound are not yet right.
+ */
+public data class FeaturesSpec(val rate: Int, val margin: Int)
+
 /** What the decoder makes: [channels] of float samples at [sampleRate] Hz, full scale -1..1. */
 public data class AudioSpec(val sampleRate: Int, val channels: Int)
 
@@ -69,6 +90,7 @@ public data class SamplerSpec(val kind: String, val parameters: Map<String, Doub
  * All that a generation must know of a model: lengths, rates, the sampler, and what goes into and out of each program.
  *
  * @property programs role -> what goes into and comes out of that program.
+ * @property features of a decoder that is two programs, decoder and decoder_tail; null where it is one.
  */
 public data class GenerationSpec(
     val conditioning: ConditioningSpec,
@@ -76,17 +98,24 @@ public data class GenerationSpec(
     val audio: AudioSpec,
     val sampler: SamplerSpec,
     val programs: Map<String, Signature>,
+    val features: FeaturesSpec?,
 ) {
     /** The longest clip in seconds: as long as the latent, and no longer than the conditioner's range. */
     public val secondsLimit: Double
         get() = min(latent.samples.toDouble() / audio.sampleRate, conditioning.secondsMax)
 
     /** Latents that the decoder takes at a time. */
-    public val window: Int get() = decoderLatent("generation.programs.decoder").shape[2].toInt()
+    public val window: Int get() = input("decoder", "latent").shape[2].toInt()
 
-    internal fun decoderLatent(path: String): TensorSpec =
-        programs.getValue("decoder").inputs.find { it.name == "latent" }
-            ?: throw SchemaException("$path.inputs", "has no 'latent'")
+    /** Features that the decoder's tail takes at a time; of a decoder that has one. */
+    internal val tile: Int get() = input(DECODER_TAIL, "features").shape[2].toInt()
+
+    /** Samples that one feature becomes; of a decoder that has a tail. */
+    internal val tailHop: Int get() = latent.hop / features!!.rate
+
+    /** The input of a program; [SchemaException] where there is none of that name. */
+    internal fun input(role: String, name: String): TensorSpec = programs.getValue(role).inputs.find { it.name == name }
+        ?: throw SchemaException("generation.programs.$role.inputs", "has no ${quoted(name)}")
 }
 
 /** dtype and shape by name. */
@@ -143,6 +172,14 @@ private fun readLatent(value: JsonElement, path: String): LatentSpec =
         LatentSpec(shape, hop.toInt(), margin.toInt())
     }
 
+private fun readFeatures(value: JsonElement, path: String): FeaturesSpec = Fields(value, path, "rate", "margin").run {
+    val rate = whole("rate")
+    val margin = whole("margin")
+    require(rate in 1..MOST_RATE, at("rate")) { "is out of bounds" }
+    require(margin in 0..MOST_RATE, at("margin")) { "is out of bounds" }
+    FeaturesSpec(rate.toInt(), margin.toInt())
+}
+
 private fun readAudio(value: JsonElement, path: String): AudioSpec =
     Fields(value, path, "sample_rate", "channels").run {
         val rate = whole("sample_rate")
@@ -179,23 +216,30 @@ private fun requireOwnSigmas(made: SamplerSpec, path: String) {
 }
 
 internal fun readGeneration(value: JsonElement, path: String): GenerationSpec =
-    Fields(value, path, "conditioning", "latent", "audio", "sampler", "programs").run {
+    Fields(value, path, "conditioning", "latent", "audio", "sampler", "programs", "features").run {
         val made = GenerationSpec(
             conditioning = get("conditioning", ::readConditioning),
             latent = get("latent", ::readLatent),
             audio = get("audio", ::readAudio),
             sampler = get("sampler", ::readSampler),
             programs = get("programs", tableOf(::readSignature)),
+            features = get("features", optional(::readFeatures)),
         )
-        for (role in ROLES) require(role in made.programs, "$path.programs.$role") { "is missing" }
-        for (role in made.programs.keys) {
-            require(role in ROLES, "$path.programs.$role") { "is no role; expected ${ROLES.joinToString()}" }
-        }
+        requireRoles(made, "$path.programs")
         requireConditioner(made, "$path.programs.conditioner")
         requireDit(made, "$path.programs.dit")
         requireDecoder(made, "$path.programs.decoder")
+        if (made.features != null) requireTail(made, made.features, path)
         made
     }
+
+private fun requireRoles(spec: GenerationSpec, path: String) {
+    val roles = ROLES.filter { spec.features != null || it != DECODER_TAIL }
+    for (role in roles) require(role in spec.programs, "$path.$role") { "is missing" }
+    for (role in spec.programs.keys) {
+        require(role in roles, "$path.$role") { "is no role; expected ${roles.joinToString()}" }
+    }
+}
 
 private fun requireConditioner(spec: GenerationSpec, path: String) {
     val tokens = listOf(1L, spec.conditioning.tokens.toLong())
@@ -216,18 +260,39 @@ private fun requireDit(spec: GenerationSpec, path: String) {
 }
 
 private fun requireDecoder(spec: GenerationSpec, path: String) {
-    val shape = spec.decoderLatent(path).shape
+    val shape = spec.input("decoder", "latent").shape
     require(shape.size == 3, "$path.inputs.latent.shape") { "is not (1, channels, length)" }
     val window = shape[2]
     val (channels, length) = spec.latent.shape
     val fits = window == length || (window < length && window > 2L * spec.latent.margin)
     require(fits, "$path.inputs.latent.shape") { "is neither the whole clip nor wider than its margins" }
-    val audio = listOf(1L, spec.audio.channels.toLong(), window * spec.latent.hop)
     val decoder = spec.programs.getValue("decoder")
     val latent = mapOf("latent" to Form(DType.FLOAT32, listOf(1L, channels, window)))
     requireLayout(decoder.inputs, latent, "$path.inputs")
-    requireLayout(decoder.outputs, mapOf("audio" to Form(DType.FLOAT32, audio)), "$path.outputs")
+    if (spec.features == null) requireLayout(decoder.outputs, audioOf(spec, window * spec.latent.hop), "$path.outputs")
 }
+
+/** [path] is that of the generation. What the decoder makes is held against what its tail takes. */
+private fun requireTail(spec: GenerationSpec, features: FeaturesSpec, path: String) {
+    require(spec.latent.hop % features.rate == 0, "$path.features.rate") { "does not divide latent.hop" }
+    val reach = spec.latent.margin.toLong() * features.rate
+    require(features.margin <= reach, "$path.features.margin") { "reaches beyond latent.margin" }
+    val tailPath = "$path.programs.$DECODER_TAIL"
+    val shape = spec.input(DECODER_TAIL, "features").shape
+    require(shape.size == 3, "$tailPath.inputs.features.shape") { "is not (1, channels, length)" }
+    val (_, channels, tile) = shape
+    val made = spec.window.toLong() * features.rate
+    val fits = tile == made || (tile < made && tile > 2L * features.margin)
+    require(fits, "$tailPath.inputs.features.shape") { "is neither the whole window nor wider than its margins" }
+    val handed = { length: Long -> mapOf("features" to Form(DType.FLOAT32, listOf(1L, channels, length))) }
+    requireLayout(spec.programs.getValue("decoder").outputs, handed(made), "$path.programs.decoder.outputs")
+    val tail = spec.programs.getValue(DECODER_TAIL)
+    requireLayout(tail.inputs, handed(tile), "$tailPath.inputs")
+    requireLayout(tail.outputs, audioOf(spec, tile * spec.tailHop), "$tailPath.outputs")
+}
+
+private fun audioOf(spec: GenerationSpec, samples: Long): Layout =
+    mapOf("audio" to Form(DType.FLOAT32, listOf(1L, spec.audio.channels.toLong(), samples)))
 
 private fun requireLayout(specs: List<TensorSpec>, expected: Layout, path: String) {
     require(layoutOf(specs) == expected, path) { "are not ${textOf(expected)}" }

@@ -23,7 +23,7 @@ public class Clip internal constructor(
     public val bundle: String,
     public val times: Map<String, StageTime>,
 ) {
-    /** Seconds until the first piece of the sound could be handed on: all but the decoder's later windows. */
+    /** Seconds until the first piece of the sound could be handed on: all but the decoder's later pieces. */
     public val firstAudio: Double
         get() = times.values.sumOf { it.total } - times.getValue("decoder").runs.drop(1).sum()
 

@@ -21,9 +21,10 @@ public interface Program : AutoCloseable {
 }
 
 /**
- * How a program is to be run: on so many [threads] of the CPU, or as many as the engine finds; [float16] where it can.
+ * How a program is to be run: on so many [threads] of the CPU, by default one for each fast core; [float16] where it
+ * can.
  */
-public data class ProgramOptions(val threads: Int? = null, val float16: Boolean = false)
+public data class ProgramOptions(val threads: Int = Machine.fastCores(), val float16: Boolean = false)
 
 /**
  * A runtime for programs, such as ExecuTorch. It does not know what tensors mean.
@@ -50,14 +51,15 @@ public interface Engine {
     public fun open(file: File, role: String, signature: Signature, options: ProgramOptions): Program
 }
 
-/** Loads the program of a role: "conditioner", "dit" or "decoder". */
+/** Loads the program of a role: "conditioner", "dit", "decoder" or "decoder_tail". */
 public fun interface OpenProgram {
     /** The program, which the caller closes. */
     public fun open(role: String): Program
 }
 
 /**
- * Opens the bundle's own programs with [engine]; opening throws [BundleException] where a file has gone meanwhile.
+ * Opens the bundle's own programs with [engine], on so many [threads] or one for each fast core; opening throws
+ * [BundleException] where a file has gone meanwhile.
  *
  * @throws UsageException the engine takes programs of another backend, or [threads] are out of range.
  */
@@ -70,7 +72,7 @@ public fun Bundle.programs(engine: Engine, threads: Int? = null): OpenProgram {
     }
     return OpenProgram { role ->
         val signature = manifest.generation.programs.getValue(role)
-        val options = ProgramOptions(threads, float16 = role in manifest.recipe.float16)
+        val options = ProgramOptions(threads ?: Machine.fastCores(), float16 = role in manifest.recipe.float16)
         requirePlain(manifest.programs.getValue(role))
         CheckedProgram(engine.open(file(manifest.programs.getValue(role)), role, signature, options), role, signature)
     }

@@ -133,9 +133,9 @@ public class Recorder {
         peaksMb += Machine.peakMemoryMb()
     }
 
-    /** The same programs; memory is counted anew from one to the next, where the system can. */
+    /** The same programs; memory is counted anew from one stage to the next, where the system can. */
     internal fun opening(programs: OpenProgram) = OpenProgram { role ->
-        Machine.forgetPeakMemory()
+        if (role in STAGES) Machine.forgetPeakMemory() // the others are a stage's further programs
         programs.open(role)
     }
 
@@ -309,8 +309,8 @@ private fun validate(run: RunInfo) {
     require(run.machine.cores >= 1, "machine.cores") { "is below 1" }
     require(run.threads >= 1, "threads") { "is below 1" }
     require(run.openSeconds >= 0, "open_seconds") { "is no number from 0 up" }
-    val known = run.stages.isNotEmpty() && run.stages.all { it.stage in ROLES }
-    require(known, "stages") { "does not list what each of ${ROLES.joinToString()} took" }
+    val known = run.stages.isNotEmpty() && run.stages.all { it.stage in STAGES }
+    require(known, "stages") { "does not list what each of ${STAGES.keys.joinToString()} took" }
     for ((index, stage) in run.stages.withIndex()) {
         val sound = listOf(stage.load, stage.run, stage.peakRssMb).all { it >= 0 }
         require(sound, "stages[$index]") { "holds a time or memory that is no number from 0 up" }

@@ -26,6 +26,7 @@ private val NAMES =
         "conditioner.pte",
         "dit.pte",
         "decoder.pte",
+        "decoder_tail.pte",
         "tokenizer.json",
         "LICENSE",
         "golden.safetensors",
@@ -280,11 +281,14 @@ class BundleStoreTest {
     }
 
     @Test
-    fun `two imports at once of one bundle give one`() = runBlocking {
+    fun `two imports at once of one bundle give one, into a folder that neither finds`() = runBlocking {
         val data = zip()
-        val jobs = List(2) { launch(Dispatchers.IO) { store.importZip(ByteArrayInputStream(data), "x.zip") } }
-        jobs.forEach { it.join() }
-        assertEquals(1, store.folders().size)
+        repeat(20) { round ->
+            val store = BundleStore(File(folder, "round $round"), "android-arm64")
+            val jobs = List(2) { launch(Dispatchers.IO) { store.importZip(ByteArrayInputStream(data), "x.zip") } }
+            jobs.forEach { it.join() }
+            assertEquals(1, store.folders().size)
+        }
         currentCoroutineContext().job.children.forEach { it.cancel() }
     }
 }

@@ -25,7 +25,13 @@ import java.util.concurrent.atomic.AtomicInteger
 
 private val REQUEST = Request("warm arpeggios on house beats 120BPM", seconds = 1.0, seed = 7, steps = 3)
 private val OTHER = REQUEST.copy(prompt = "rain on a tin roof", seed = 8)
-private val STAGES = listOf("conditioner") + List(3) { "dit" } + List(3) { "decoder" }
+private val EVENTS = listOf("conditioner") + List(3) { "dit" } + List(4) { "decoder" }
+
+/** The programs that run for each event: of three windows, the first's features are of two tiles. */
+private val RUNS = listOf(listOf("conditioner")) + List(3) { listOf("dit") } +
+    listOf(listOf("decoder", "decoder_tail"), listOf("decoder_tail")) + List(2) { listOf("decoder", "decoder_tail") }
+
+private fun StandIn.runs() = log.filter { it.startsWith("run") }.map { it.removePrefix("run ") }
 
 /** Events come in the order of the data; cancelling and closing leave nothing open; what is not sound is refused. */
 class GeneratorTest {
@@ -37,11 +43,10 @@ class GeneratorTest {
         val events = ArrayList<String>()
         generator.events(REQUEST).collect {
             events += "$it"
-            assertEquals(events.size, engine.log.count { line -> line.startsWith("run") })
+            assertEquals(RUNS.take(events.size).flatten(), engine.runs())
         }
-        val expected = STAGES.groupBy {
-            it
-        }.flatMap { (stage, all) -> all.indices.map { "$stage ${it + 1} of ${all.size}" } }
+        val expected = EVENTS.groupBy { it }
+            .flatMap { (stage, all) -> all.indices.map { "$stage ${it + 1} of ${all.size}" } }
         assertEquals(expected, events)
     }
 
@@ -49,10 +54,14 @@ class GeneratorTest {
     fun `a stage is let go before the next is loaded`() = runBlocking {
         val (generator, engine) = standIn(keepLoaded = false)
         generator.events(REQUEST).collect()
-        val expected = STAGES.groupBy { it }.flatMap { (stage, all) ->
-            listOf("open $stage") + all.map { "run $stage" } + "close $stage"
-        }
-        assertEquals(expected, engine.log)
+        val expected = listOf(
+            listOf("open conditioner", "run conditioner", "close conditioner"),
+            listOf("open dit", "run dit", "run dit", "run dit", "close dit"),
+            listOf("open decoder", "run decoder", "open decoder_tail", "run decoder_tail", "run decoder_tail"),
+            listOf("run decoder", "run decoder_tail", "run decoder", "run decoder_tail"),
+            listOf("close decoder", "close decoder_tail"),
+        )
+        assertEquals(expected.flatten(), engine.log)
     }
 
     @Test
@@ -60,10 +69,10 @@ class GeneratorTest {
         val (generator, engine) = standIn()
         generator.generate(REQUEST)
         generator.generate(OTHER)
-        assertEquals(listOf(3, 0), listOf(engine.opened, engine.closed))
+        assertEquals(listOf(4, 0), listOf(engine.opened, engine.closed))
         generator.close()
         generator.close()
-        assertEquals(3, engine.closed)
+        assertEquals(4, engine.closed)
     }
 
     @Test
@@ -83,10 +92,10 @@ class GeneratorTest {
     @Test
     fun `cancelling at any event closes what is open and makes no more`() = runBlocking {
         for (keepLoaded in listOf(true, false)) {
-            for (count in 1..STAGES.size) {
+            for (count in 1..EVENTS.size) {
                 val (generator, engine) = standIn(keepLoaded = keepLoaded)
                 assertEquals(count, generator.events(REQUEST).take(count).toList().size)
-                assertEquals(count, engine.log.count { it.startsWith("run") })
+                assertEquals(RUNS.take(count).flatten(), engine.runs())
                 if (!keepLoaded) assertEquals(engine.opened, engine.closed)
                 generator.generate(REQUEST)
                 generator.close()
@@ -97,20 +106,15 @@ class GeneratorTest {
 
     @Test
     fun `a cancelled coroutine ends after the piece of work under way`() = runBlocking {
-        for (count in 1 until STAGES.size) {
+        for (count in 1 until EVENTS.size) {
             val (generator, engine) = standIn(keepLoaded = false)
+            var done = 0
             val job = launch(Dispatchers.Default) {
-                generator.events(REQUEST).collect {
-                    if (engine.log.count { line -> line.startsWith("run") } ==
-                        count
-                    ) {
-                        throw CancellationException("enough")
-                    }
-                }
+                generator.events(REQUEST).collect { if (++done == count) throw CancellationException("enough") }
             }
             job.join()
             assertTrue(job.isCancelled)
-            assertEquals(count, engine.log.count { it.startsWith("run") })
+            assertEquals(RUNS.take(count).flatten(), engine.runs())
             assertEquals(engine.opened, engine.closed)
         }
     }
@@ -134,6 +138,7 @@ class GeneratorTest {
         for ((role, message) in listOf(
             "dit" to "the dit returned NaN or infinity in step 1",
             "decoder" to "the decoder returned NaN",
+            "decoder_tail" to "the decoder returned NaN",
         )) {
             for (bad in listOf(Float.NaN, Float.POSITIVE_INFINITY)) {
                 val (generator, engine) = standIn(keepLoaded = false)
@@ -187,14 +192,14 @@ class GeneratorTest {
 
     @Test
     fun `closing while it plays ends the generation with an error, wherever it is`() = runBlocking {
-        for (count in 1 until STAGES.size) {
+        for (count in 1 until EVENTS.size) {
             val (generator, engine) = standIn()
             var done = 0
             val error = assertThrows<GenerationException> {
                 runBlocking { generator.events(REQUEST).collect { if (++done == count) generator.close() } }
             }
             assertEquals("the generator of $TINY_BUNDLE is closed; load the bundle again", error.message)
-            assertEquals(count, engine.log.count { it.startsWith("run") })
+            assertEquals(RUNS.take(count).flatten(), engine.runs())
             assertEquals(engine.opened, engine.closed)
         }
     }
@@ -207,7 +212,7 @@ class GeneratorTest {
             repeat(200) { round ->
                 val (generator, engine) = standIn(bundle, keepLoaded = round % 2 == 0)
                 val jobs = listOf(REQUEST, OTHER).map { request ->
-                    launch(Dispatchers.IO) { generator.events(request).take(1 + round % STAGES.size).collect() }
+                    launch(Dispatchers.IO) { generator.events(request).take(1 + round % EVENTS.size).collect() }
                 }
                 jobs.joinAll()
                 generator.close()
@@ -253,6 +258,31 @@ class GeneratorTest {
     }
 
     @Test
+    fun `a decoder that is one program is played a window at a time`() = runBlocking {
+        val spec = onePieceSpec(Bundle.open(TINY_BUNDLE).manifest.generation)
+        val engine = StandIn(spec)
+        val loop = Loop(spec) { role ->
+            engine.open(File(role), role, spec.programs.getValue(role), ProgramOptions(threads = 1))
+        }
+        val prompt = standIn().first.encode(REQUEST)
+        val events = loop.generate(REQUEST, prompt).toList()
+        assertEquals(piecesOf(spec, REQUEST, conditioned = false).size, events.size)
+        assertEquals(3, engine.log.count { it == "run decoder" })
+        val clean = events.last { it.stage == "dit" }.tensors.getValue("clean").toFloatArray()
+        val audio = audioOf(events.groupBy { it.stage }).toFloatArray()
+        assertEquals(2 * 44100, audio.size)
+        val expected = FloatArray(audio.size) { clean[it / 44100 * 26 + it % 44100 / 2048] * 0.25f }
+        assertArrayEquals(expected, audio)
+    }
+
+    private fun onePieceSpec(spec: GenerationSpec): GenerationSpec {
+        val decoder = spec.programs.getValue("decoder")
+        val sound = TensorSpec("audio", 0, DType.FLOAT32, listOf(1L, 2L, spec.window.toLong() * spec.latent.hop))
+        val programs = spec.programs - "decoder_tail" + ("decoder" to decoder.copy(outputs = listOf(sound)))
+        return spec.copy(programs = programs, features = null)
+    }
+
+    @Test
     fun `programs run in the collector's context`() = runBlocking {
         val (generator, engine) = standIn()
         val threads = HashSet<String>()
@@ -294,7 +324,7 @@ class GeneratorTest {
         val wav = standIn().first.generate(REQUEST).save(File(folder, "x.wav"))
         val record = recorder.record(generator, REQUEST, run, wav)
         record.check(bundle)
-        assertEquals(STAGES, record.run.stages.map { it.stage })
+        assertEquals(EVENTS, record.run.stages.map { it.stage })
         assertTrue(record.run.stages.all { it.peakRssMb > 1 })
         val text = ByteArrayOutputStream().also { record.write(it) }.toString("UTF-8")
         val read = Record.parse(text)
@@ -335,10 +365,12 @@ class GeneratorTest {
                 it.stage
             }.distinct(),
         )
-        for (role in listOf("conditioner", "dit", "decoder")) {
-            engine.spoiled = role
-            val failed = generator.prove().toList().filterNot { it.passed }.map { it.stage }
-            assertTrue(role in failed, "$role: $failed")
+        for ((stage, roles) in STAGES) {
+            for (role in roles) {
+                engine.spoiled = role
+                val failed = generator.prove().toList().filterNot { it.passed }.map { it.stage }
+                assertTrue(stage in failed, "$role: $failed")
+            }
         }
     }
 
@@ -371,6 +403,10 @@ private class Recorded(spec: GenerationSpec, private val golden: Tensors) : Engi
     private val hop = spec.latent.hop
     private val length = spec.latent.length
     private val window = spec.window
+    private val rate = spec.features!!.rate
+    private val tailHop = spec.tailHop
+    private val tile = spec.tile
+    private val handed = spec.programs.getValue("decoder").outputs.single().shape
     private val conditioning = spec.programs.getValue("conditioner").outputs.map { it.name }
 
     override fun open(file: File, role: String, signature: Signature, options: ProgramOptions): Program =
@@ -379,7 +415,8 @@ private class Recorded(spec: GenerationSpec, private val golden: Tensors) : Engi
                 val made = when (role) {
                     "conditioner" -> golden.filterKeys { it in conditioning }
                     "dit" -> mapOf("velocity" to velocity(inputs.getValue("sigma").toFloatArray()[0]))
-                    else -> mapOf("audio" to sound(inputs.getValue("latent").toFloatArray()))
+                    "decoder" -> mapOf("features" to places(inputs.getValue("latent").toFloatArray()))
+                    else -> mapOf("audio" to sound(inputs.getValue("features").toFloatArray()[0].toInt()))
                 }
                 return if (role != spoiled) {
                     made
@@ -398,15 +435,22 @@ private class Recorded(spec: GenerationSpec, private val golden: Tensors) : Engi
         return golden.getValue("step_velocity").entry(step)
     }
 
-    /** Of the window of the golden latent that these numbers are the nearest to. */
-    private fun sound(taken: FloatArray): Tensor {
+    /** In place of features where they lie in the clip: of the window of the golden latent that is the nearest. */
+    private fun places(taken: FloatArray): Tensor {
         val latent = golden.getValue("latent").toFloatArray()
         val start = (0..length - window).minByOrNull { first -> Math.abs(latent[first] - taken[0]) }!!
+        val width = window * rate
+        return Tensor.of(handed, FloatArray(handed[1].toInt() * width) { (start * rate + it % width).toFloat() })
+    }
+
+    /** Of the golden sound, as much as a tile that begins at this feature gives. */
+    private fun sound(first: Int): Tensor {
         val audio = golden.getValue("audio").toFloatArray()
         val channels = audio.size / (length * hop)
-        val piece = FloatArray(channels * window * hop) {
-            audio[it / (window * hop) * length * hop + start * hop + it % (window * hop)]
+        val width = tile * tailHop
+        val piece = FloatArray(channels * width) {
+            audio[it / width * length * hop + first * tailHop + it % width]
         }
-        return Tensor.of(listOf(1L, channels.toLong(), (window * hop).toLong()), piece)
+        return Tensor.of(listOf(1L, channels.toLong(), width.toLong()), piece)
     }
 }

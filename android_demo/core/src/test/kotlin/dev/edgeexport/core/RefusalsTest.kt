@@ -29,9 +29,18 @@ class RefusalsTest {
         assertEquals(listOf(6, 3, 2, 3, 4, 7), load(document("broken/tokenizers").text("good")).encode("bb a<x>"))
     }
 
+    @Test
+    fun `a decoder of two programs is taken`() {
+        val spec = Manifest.parse(document("broken/manifests").text("tailed")).generation
+        assertEquals(ROLES, spec.programs.keys.toList())
+        assertEquals(FeaturesSpec(rate = 4, margin = 2), spec.features)
+        assertEquals(listOf(16, 20, 512), listOf(spec.window, spec.tile, spec.tailHop))
+    }
+
     @TestFactory
-    fun manifests() = document("broken/manifests").text("good").let { good ->
+    fun manifests() = document("broken/manifests").let { fixture ->
         each("broken/manifests") { case ->
+            val good = fixture.text(if ("of" in case) case.text("of") else "good")
             val text = when {
                 "text" in case -> case.text("text")
                 "old" in case -> good.replace(case.text("old"), case.text("new"))

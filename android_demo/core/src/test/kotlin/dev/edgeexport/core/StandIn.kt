@@ -7,7 +7,8 @@ import java.io.File
  *
  * conditioner: base = sum(input_ids) * 0.001 + seconds; output number i is filled with base + i. dit: velocity =
  * latent * 0.5 + sigma * (the first number of the conditioner's last output). decoder: sample t of channel c is
- * latent[c, t / hop] * 0.25.
+ * latent[c, t / hop] * 0.25; or, where it has a tail, feature t of channel c is latent[c, t / rate] * 0.5. decoder_tail:
+ * sample t of channel c is features[c, t / hop] * 0.5 + (t / hop) / 1024.
  */
 class StandIn(private val spec: GenerationSpec) : Engine {
     override val backend = "executorch"
@@ -49,7 +50,8 @@ class StandIn(private val spec: GenerationSpec) : Engine {
     private fun made(role: String, inputs: Tensors): Tensors = when (role) {
         "conditioner" -> condition(inputs)
         "dit" -> velocity(inputs)
-        else -> sound(inputs)
+        "decoder" -> spec.features?.let { features(inputs, it.rate) } ?: sound(inputs)
+        else -> tailSound(inputs)
     }
 
     private fun condition(inputs: Tensors): Tensors {
@@ -70,13 +72,27 @@ class StandIn(private val spec: GenerationSpec) : Engine {
     }
 
     private fun sound(inputs: Tensors): Tensors {
-        val latent = inputs.getValue("latent").toFloatArray()
-        val window = spec.window
-        val samples = window * spec.latent.hop
-        val audio = FloatArray(spec.audio.channels * samples) {
-            latent[it / samples * window + it % samples / spec.latent.hop] * 0.25f
-        }
-        return mapOf("audio" to Tensor.of(listOf(1L, spec.audio.channels.toLong(), samples.toLong()), audio))
+        val latent = inputs.getValue("latent")
+        return mapOf("audio" to repeated(latent, spec.audio.channels, spec.latent.hop) { it, _ -> it * 0.25f })
+    }
+
+    private fun features(inputs: Tensors, rate: Int): Tensors {
+        val channels = spec.programs.getValue("decoder").outputs.single().shape[1].toInt()
+        return mapOf("features" to repeated(inputs.getValue("latent"), channels, rate) { it, _ -> it * 0.5f })
+    }
+
+    private fun tailSound(inputs: Tensors): Tensors {
+        val features = inputs.getValue("features")
+        val sound = repeated(features, spec.audio.channels, spec.tailHop) { it, place -> it * 0.5f + place / 1024f }
+        return mapOf("audio" to sound)
+    }
+
+    /** What [made] makes of each number of the first [channels], and of its place, so many [times]. */
+    private fun repeated(given: Tensor, channels: Int, times: Int, made: (Float, Int) -> Float): Tensor {
+        val numbers = given.toFloatArray()
+        val length = given.shape[2].toInt()
+        val all = FloatArray(channels * length * times) { made(numbers[it / times], it / times % length) }
+        return Tensor.of(listOf(1L, channels.toLong(), length.toLong() * times), all)
     }
 }
 

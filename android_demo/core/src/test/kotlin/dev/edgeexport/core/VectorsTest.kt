@@ -12,12 +12,16 @@ import kotlinx.serialization.json.long
 import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertNotNull
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.TestFactory
 import org.junit.jupiter.api.assertThrows
 import org.junit.jupiter.api.io.TempDir
 import java.io.File
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
+
+private const val ONLINE = "sys/devices/system/cpu/online"
 
 /** What sentencepiece, PyTorch, a plain WAV writer and the reference runtime gave, this gives. */
 class VectorsTest {
@@ -112,7 +116,8 @@ class VectorsTest {
 
     @TestFactory
     fun `windows are the reference's`() = each("vectors/windows") { case ->
-        val made = windows(case.int("length"), case.int("window"), case.int("margin"), case.int("needed"))
+        val (length, window, margin, needed) = listOf("length", "window", "margin", "needed").map(case::int)
+        val made = windows(length, window, margin, needed, case.int("first"))
         assertEquals(case.list("windows").map { it.ints() }, made.map { listOf(it.start, it.first, it.end) })
     }
 
@@ -128,8 +133,9 @@ class VectorsTest {
 
     @TestFactory
     fun `an estimate is the reference's`() = document("vectors/estimates").let { fixture ->
-        val manifest = Manifest.parse(fixture.text("manifest"))
+        val manifests = listOf("manifest", "tailed").associateWith { Manifest.parse(fixture.text(it)) }
         each("vectors/estimates") { case ->
+            val manifest = manifests.getValue(case.text("of"))
             val programs = manifest.programs.mapValues { (role, program) ->
                 case.getValue("sizes").jsonObject[role]?.jsonArray?.map { it.jsonPrimitive.long }?.let {
                     program.copy(bytes = it[0], memory = MemorySpec(it[1], it[2], it[3]))
@@ -143,6 +149,21 @@ class VectorsTest {
         }
     }
 
+    @Test
+    fun `cores are those that run and are allowed`(@TempDir folder: File) {
+        fun allowed(mine: String, online: String): Set<Int> {
+            val files = mapOf("proc/self/status" to "Name: x\nCpus_allowed_list:\t$mine\n", ONLINE to "$online\n")
+            for ((name, text) in files) File(folder, name).apply { parentFile.mkdirs() }.writeText(text)
+            return Machine.allowedCores(folder).toSet()
+        }
+        val counted = (0 until Runtime.getRuntime().availableProcessors()).toSet()
+        assertEquals(setOf(0, 1, 2, 3, 6), allowed("0-3,6", "0-7"))
+        assertEquals(setOf(4, 5), allowed("0-127", "4-5"))
+        for (bad in listOf("", "a", "-1", "0-", "0-70000", "0,,1", "8")) assertEquals(counted, allowed(bad, "0-7"), bad)
+        assertEquals(counted, Machine.allowedCores(File(folder, "none")).toSet())
+        assertTrue(Machine.fastCores() in 1..counted.size)
+    }
+
     private fun estimateOf(case: JsonObject, key: String) = case.getValue(key).jsonObject.let {
         Estimate(it.getValue("mapped_bytes").jsonPrimitive.long, it.getValue("private_bytes").jsonPrimitive.long)
     }
@@ -152,6 +173,15 @@ class VectorsTest {
         assertEquals(case.text("name"), Machine.cpuName(case.text("cpuinfo")))
         val features = case.list("features").map { it.jsonPrimitive.content }
         assertEquals(features, Machine.featuresOfAll(case.text("cpuinfo")))
+    }
+
+    @TestFactory
+    fun `the fast cores are the reference's`(@TempDir folder: File) = each("vectors/machines", "phones") { case ->
+        val root = File(folder, "${case.hashCode()}")
+        for ((name, content) in case.getValue("files").jsonObject) {
+            File(root, name).apply { parentFile.mkdirs() }.writeText("${content.jsonPrimitive.content}\n")
+        }
+        assertEquals(case.int("fast"), Machine.fastCores(root, case.list("allowed").ints()))
     }
 
     @TestFactory
