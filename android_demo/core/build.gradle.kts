@@ -27,6 +27,7 @@ dependencies {
 
     testImplementation(platform(libs.junit.bom))
     testImplementation(libs.junit.jupiter)
+    testImplementation(libs.jna)
     testRuntimeOnly(libs.junit.platform.launcher)
 }
 

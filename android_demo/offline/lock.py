@@ -85,6 +85,7 @@ LIBRARIES = (
     Library(use="library", alias="kotlinx-coroutines-core", whole=True),
     Library(use="library", alias="kotlinx-serialization-json", whole=True),
     Library(use="test", alias="junit-console"),
+    Library(use="test", alias="jna"),
     Library(use="api", alias="animal-sniffer", whole=True),
     Library(use="signature", alias="gummy-bears", packaging="signature"),
     Library(use="dex2jar", alias="dex2jar", whole=True),
