@@ -400,7 +400,7 @@ def test_several_clips_are_of_one_seed_after_another(edge_export, bundle, tmp_pa
     )
     assert result.code == 0
     names = [path.stem for path in loaded]
-    assert names == ["conditioner", *(["dit", "decoder"] * (1 if kept else 2))]
+    assert names == ["conditioner", *(["dit", "decoder", "decoder_tail"] * (1 if kept else 2))]
     records = json.loads(result.out)
     assert [(Path(record["out"]).name, record["seed"]) for record in records] == [("x-1.wav", 7), ("x-2.wav", 8)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x-1.wav", "x-2.wav"]
@@ -533,7 +533,7 @@ def kept(plain, tmp_path_factory) -> Path:
     for entry in default_folder().iterdir():
         if (entry / "program").read_bytes() in wanted:
             shutil.copytree(entry, folder / entry.name)
-    assert len(list(folder.iterdir())) == 3
+    assert len(list(folder.iterdir())) == 4
     return folder
 
 
@@ -562,7 +562,7 @@ def test_a_damaged_cache_costs_a_note_and_nothing_else(build_again, plain, kept,
     assert result.code == 0
     (note,) = notes(result)
     assert all(word in note for word in ("conditioner", "is damaged", "compiled again"))
-    assert len(list(kept.iterdir())) == 3
+    assert len(list(kept.iterdir())) == 4
     program = (tmp_path / "x" / "conditioner.pte").read_bytes()
     assert (entry / "program").read_bytes() == program
     assert json.loads((entry / "entry.json").read_text())["bytes"] == len(program)

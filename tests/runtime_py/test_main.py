@@ -151,7 +151,7 @@ def test_check_hashes_what_is_known_to_be_right(refused, copy_of, bundle, monkey
     later = SimpleNamespace(time_ns=lambda: time.time_ns() + 10**10)
     monkeypatch.setattr(bundles, "time", later)
     words = ("--bundle", copy, "--prompt", "a", "--steps", "0", "--out", tmp_path / "x.wav")
-    for more, count in (((), 6), ((), 1), (("--check",), 6), ((), 1)):
+    for more, count in (((), 7), ((), 1), (("--check",), 7), ((), 1)):
         hashed.clear()
         assert refused(*words, *more).code == 2
         assert len(hashed) == count, hashed
