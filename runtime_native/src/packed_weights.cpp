@@ -180,7 +180,7 @@ std::string obstacle(const fs::path& folder, int64_t size) {
   fs::create_directories(folder.parent_path(), failed);
   if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) return std::strerror(errno);
   if (!fs::is_directory(folder, failed)) return "it is no folder";
-  if (!is_own_folder(folder)) return "others may write to it";
+  if (!is_own_folder(folder)) return "it is another user's, or others may write to it";
   if (access(folder.c_str(), W_OK | X_OK) != 0) return std::strerror(errno);
   if (!has_room(folder, size)) return "there is too little room";
   return "";

@@ -234,7 +234,7 @@ def test_a_cache_that_cannot_be_made_is_noted(play, expected):
 def test_a_cache_that_others_may_write_to_is_not_used(play, expected, cache):
     cache.mkdir()
     cache.chmod(0o777)
-    assert play() == (expected, NOTE.format(cache, "others may write to it"))
+    assert play() == (expected, NOTE.format(cache, "it is another user's, or others may write to it"))
     assert list(cache.iterdir()) == []
 
 
