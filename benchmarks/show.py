@@ -230,12 +230,13 @@ AIMS = (
 
 
 def goals(results: Record) -> list[str]:
-    """Every aim, and how far each machine came; a figure that a machine has not is left out."""
+    """Every aim that was measured, and how far each machine came; a figure that a machine has not is left out."""
     columns = {name: {**each, "snr_db": worse(each["snr_db"])} for name, each in machines(results)}
     lines = [f"| | against | goal | {' | '.join(columns)} |", "|---|---|---:|" + "---:|" * len(columns)]
     for aim in AIMS:
-        cells = " | ".join(reached(aim, each) for each in columns.values())
-        lines.append(f"| {aim.what} | {aim.against} | {aim.unit.goal.format(aim.goal)} | {cells} |")
+        cells = [reached(aim, each) for each in columns.values()]
+        if any(cells):
+            lines.append(f"| {aim.what} | {aim.against} | {aim.unit.goal.format(aim.goal)} | {' | '.join(cells)} |")
     return lines
 
 
