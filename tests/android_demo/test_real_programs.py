@@ -1,15 +1,22 @@
-"""The Kotlin with real programs: the WAV of Python's runtime to the byte, and bundles that prove themselves."""
+"""The Kotlin with real programs: the WAVs of Python's runtime to the byte, records, and many rounds of bad manners."""
 
+import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from android_demo.offline.build import LOCK, make
+from android_demo.offline.build import FIXTURES, LOCK, make
 from android_demo.offline.downloads import kept
 from android_demo.offline.errors import ToolFailed
 from android_demo.offline.jdk import find_jdk
 from android_demo.offline.lock import read_lock
+from edge_export.pipeline import BuildRequest, export_bundle
 from edge_export.progress import silent
 from runtime_py import load
 from runtime_py.request import Request
@@ -17,7 +24,19 @@ from tests.android_demo.conftest import PROJECT
 from tests.fixtures.make_bundles import FOLDER, RECIPES
 from tests.runtime_native.conftest import BUILD, NO_SKIP, build, executorch_sdk, lacking, refuse
 
-REQUEST = Request(prompt="warm arpeggios on house beats 120BPM", seconds=1.0, seed=7)
+REQUESTS = (
+    Request(prompt="warm arpeggios on house beats 120BPM", seconds=1.0, seed=7, steps=4),
+    Request(prompt="Straße, 東京の雨 🌧 ½ tempo", seconds=0.25, seed=0, steps=1),
+    Request(prompt="x" * 3000, seconds=1.1, seed=2**32 - 1, steps=8),
+    Request(prompt="a", seconds=0.001, seed=12345, steps=2),
+)
+BUILT_IN_REQUESTS = (
+    Request(prompt="warm arpeggios on house beats 120BPM", seconds=7.0, seed=7, steps=8),
+    Request(prompt="rain on a tin roof", seconds=2.5, seed=11, steps=3),
+)
+ROUNDS = 200
+STEADY = ("-Xms64m", "-Xmx64m", "-XX:+AlwaysPreTouch")  # so that what a process grows by is native
+Kotlin = Callable[..., str]
 
 
 @pytest.fixture
@@ -31,29 +50,63 @@ def library() -> Path:
 
 
 @pytest.fixture
-def play(downloaded, catalog, library) -> Callable[[Path, Path], None]:
-    """Plays REQUEST with a bundle in Kotlin, into a WAV, and proves the bundle; ToolFailed where one of it fails."""
-    make("build", PROJECT, silent)
-    work = PROJECT / "build" / "offline" / "core"
+def kotlin(downloaded, catalog, library, run_folder) -> Kotlin:
+    """Runs a class of the Kotlin's tests with the library and these words; it was compiled once in the whole run."""
+    project = run_folder / "android"
+    with FileLock(f"{project}.lock"):
+        if not project.exists():
+            shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("build"))
+            make("build", project, silent)
+    work = project / "build" / "offline" / "core"
     found = kept(read_lock(LOCK, catalog).of("library", "test"))
     classpath = (work / "core.jar", work / "core-tests.jar", *found.values())
     jdk = find_jdk(int(catalog.version("jdk")))
 
-    def run(bundle: Path, wav: Path) -> None:
-        asked = (REQUEST.prompt, str(REQUEST.seconds), str(REQUEST.seed))
-        jdk.run("playing", ("dev.edgeexport.core.PlayReal",), (str(library), str(bundle), *asked, str(wav)), classpath)
+    def run(name: str, *words: object, settings: tuple[str, ...] = ()) -> str:
+        main = (f"-Dedge.fixtures={FIXTURES}", *settings, f"dev.edgeexport.core.{name}")
+        return jdk.run(name, main, (str(library), *map(str, words)), classpath)
 
     return run
 
 
-@pytest.mark.slow
-def test_the_kotlin_plays_real_programs_as_python_does(play, tmp_path):
-    for recipe in RECIPES:
-        bundle = FOLDER / recipe / "bundle"
-        play(bundle, tmp_path / "kotlin.wav")
+def play(kotlin: Kotlin, cases: dict[Path, tuple[Request, ...]], out: Path) -> None:
+    plan = [{"bundle": str(bundle), "requests": [*map(asdict, requests)]} for bundle, requests in cases.items()]
+    (out / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    kotlin("PlayReal", out / "plan.json", out)
+
+
+def hold_to_python(kotlin: Kotlin, cases: dict[Path, tuple[Request, ...]], out: Path) -> None:
+    """Every WAV is Python's to the byte, and every record is near enough to what the bundle gives here."""
+    play(kotlin, cases, out)
+    for number, (bundle, requests) in enumerate(cases.items()):
         with load(bundle) as generator:
-            generator.generate(REQUEST).save(tmp_path / "python.wav")
-        assert (tmp_path / "kotlin.wav").read_bytes() == (tmp_path / "python.wav").read_bytes(), recipe
+            for index, request in enumerate(requests):
+                generator.generate(request).save(out / "python.wav")
+                same = (out / f"{number}-{index}.wav").read_bytes() == (out / "python.wav").read_bytes()
+                assert same, (bundle, request)
+    records = sorted(out.glob("*-*.json"))
+    assert len(records) == sum(map(len, cases.values()))
+    command = ["-m", "edge_export", "compare", *records, *cases, "--matrix", "--against", "bundle"]
+    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_kotlin_plays_real_programs_as_python_does(kotlin, tmp_path):
+    hold_to_python(kotlin, {FOLDER / recipe / "bundle": REQUESTS for recipe in RECIPES}, tmp_path)
     with pytest.raises(ToolFailed) as caught:
-        play(FOLDER / "none", tmp_path / "none.wav")
+        play(kotlin, {FOLDER / "none": REQUESTS}, tmp_path)
     assert any("no bundle at" in line for line in caught.value.printed)
+
+
+@pytest.mark.slow
+def test_two_at_once_cancelled_and_closed_at_every_event_make_no_wrong_byte_and_take_no_memory(kotlin):
+    printed = kotlin("SoakReal", FOLDER / "int8-dynamic" / "bundle", ROUNDS, settings=STEADY)
+    assert printed.startswith("heap [")
+
+
+@pytest.mark.build
+def test_the_kotlin_plays_the_built_in_model_as_python_does(kotlin, tmp_path):
+    request = BuildRequest(out=tmp_path / "bundle", target="android-arm64", recipe="int8-dynamic")
+    export_bundle(request, silent)
+    hold_to_python(kotlin, {tmp_path / "bundle": BUILT_IN_REQUESTS}, tmp_path)

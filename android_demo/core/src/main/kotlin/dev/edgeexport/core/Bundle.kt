@@ -28,7 +28,7 @@ public class Bundle private constructor(
      *
      * @throws BundleException its file is none.
      */
-    public fun readTokenizer(): Tokenizer = Tokenizer.load(file(manifest.tokenizer))
+    internal fun readTokenizer(): Tokenizer = Tokenizer.load(file(manifest.tokenizer))
 
     /**
      * Hold all files against the sizes and hashes that the manifest records; those in [receipts] are not hashed again.

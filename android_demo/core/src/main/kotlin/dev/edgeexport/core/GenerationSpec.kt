@@ -79,7 +79,7 @@ public data class SamplerSpec(val kind: String, val parameters: Map<String, Doub
      *
      * @throws UsageException steps out of range.
      */
-    public fun schedule(steps: Int? = null): FloatArray = if (steps == null || steps == this.steps) {
+    internal fun schedule(steps: Int? = null): FloatArray = if (steps == null || steps == this.steps) {
         FloatArray(sigmas.size) { sigmas[it].toFloat() }
     } else {
         sampler.sigmas(steps, parameters)

@@ -114,12 +114,18 @@ public class Generator(
         emitAll(if (record == null) events else events.onEach(record::add))
     }
 
-    /** Play [request] to its end; [onEvent] is called after each piece of work. It throws as [events] does. */
-    public suspend fun generate(request: Request, onEvent: suspend (Event) -> Unit = {}): Clip {
+    /**
+     * Play [request] to its end; [onEvent] is called after each piece of work. [record] and what is thrown: as [events].
+     */
+    public suspend fun generate(
+        request: Request,
+        record: Recorder? = null,
+        onEvent: suspend (Event) -> Unit = {},
+    ): Clip {
         val loads = LinkedHashMap<String, Double>()
         val runs = LinkedHashMap<String, ArrayList<Double>>()
         val pieces = ArrayList<Tensor>()
-        events(request).collect { event ->
+        events(request, record).collect { event ->
             loads[event.stage] = (loads[event.stage] ?: 0.0) + event.load
             runs.getOrPut(event.stage) { ArrayList() } += event.run
             event.tensors["audio"]?.let { pieces += it }

@@ -26,7 +26,7 @@ public class Prompt internal constructor(
  * Normalise by the model's own charsmap, then the most probable segmentation (Kudo 2018, arXiv 1804.10959). Text like
  * "</s>" is text: special tokens are never read out of a prompt. It knows no model beyond ids.
  */
-public class Tokenizer internal constructor(private val model: TokenizerModel) {
+internal class Tokenizer(private val model: TokenizerModel) {
     private val charsmap = Charsmap(model.charsmap)
 
     /** Piece -> id of all that text can become. */
@@ -53,14 +53,14 @@ public class Tokenizer internal constructor(private val model: TokenizerModel) {
     }
 
     /** Ids of [text] without `</s>`: what `SentencePieceProcessor.encode` gives; lone surrogates are U+FFFD. */
-    public fun encode(text: String): List<Int> = segment(normalize(text))
+    fun encode(text: String): List<Int> = segment(normalize(text))
 
     /**
      * Ids and mask of exactly [length]: at most `length - 1` pieces, `</s>`, padding.
      *
      * @throws UsageException [length] leaves no room for `</s>`.
      */
-    public fun encodePrompt(text: String, length: Int): Prompt {
+    fun encodePrompt(text: String, length: Int): Prompt {
         if (length < 1) throw UsageException("a prompt of $length tokens cannot hold </s>; ask for 1 or more")
         val pieces = encode(text)
         val own = pieces.take(length - 1)
@@ -164,7 +164,7 @@ public class Tokenizer internal constructor(private val model: TokenizerModel) {
         return ids.asReversed()
     }
 
-    public companion object {
+    companion object {
         private const val USER_DEFINED_BONUS = 0.1
         private const val PENALTY = 10f
         private const val SPACE = "\u2581"
@@ -178,7 +178,7 @@ public class Tokenizer internal constructor(private val model: TokenizerModel) {
          *
          * @throws BundleException it is missing, of another format, or inconsistent; the message names file and key.
          */
-        public fun load(file: File): Tokenizer = try {
+        fun load(file: File): Tokenizer = try {
             Tokenizer(TokenizerModel.load(file))
         } catch (error: FormatException) {
             throw BundleException("$file: ${error.message}; rebuild the bundle", error)

@@ -23,6 +23,9 @@ private const val MAX_SCORE = 1e9f
 /** 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused. */
 private val TYPES = 1..5
 
+/** What is no character alone. */
+private val SURROGATES = 0xD800..0xDFFF
+
 /** What the JSON holds under each key. */
 private val FIELDS = mapOf(
     "pieces" to "list",
@@ -78,13 +81,15 @@ private fun modelOf(value: JsonElement): TokenizerModel {
     val known = version != null && typeOf(version) == "int" && (version as JsonPrimitive).content == "$FORMAT"
     expect(known, "format") { "is ${shown(version)}, this edge-export reads $FORMAT" }
     checkTypes(document)
-    checkPieces(document)
-    val pieces = (document.getValue("pieces") as JsonArray).map { (it as JsonPrimitive).content }
-    val types = IntArray(pieces.size) { item(document, "types", it).toInt() }
+    val pieces = contents(document, "pieces")
+    val scores = (document.getValue("scores") as JsonArray).map(::score).toFloatArray()
+    val kinds = contents(document, "types")
+    checkPieces(pieces, scores, kinds)
+    val types = IntArray(kinds.size) { kinds[it].toInt() }
     checkIds(document, types)
     return TokenizerModel(
         pieces = pieces,
-        scores = FloatArray(pieces.size) { score(document, it) },
+        scores = scores,
         types = types,
         unknownId = content(document, "unk_id").toInt(),
         endId = content(document, "eos_id").toInt(),
@@ -111,15 +116,12 @@ private fun checkTypes(document: JsonObject) {
         }
     }
     bytesOf(content(document, "charsmap"))
-    for (index in (document.getValue("scores") as JsonArray).indices) score(document, index)
 }
 
-private fun checkPieces(document: JsonObject) {
-    val pieces = (document.getValue("pieces") as JsonArray).map { (it as JsonPrimitive).content }
+private fun checkPieces(pieces: List<String>, scores: FloatArray, types: List<String>) {
     val count = pieces.size
     expect(count in 1..MAX_PIECES, "pieces") { "has $count entries, expected 1 to $MAX_PIECES" }
-    for (key in listOf("scores", "types")) {
-        val length = (document.getValue(key) as JsonArray).size
+    for ((key, length) in listOf("scores" to scores.size, "types" to types.size)) {
         expect(length == count, key) { "has $length entries, pieces has $count" }
     }
     for ((index, piece) in pieces.withIndex()) {
@@ -128,12 +130,10 @@ private fun checkPieces(document: JsonObject) {
     val met = HashSet<String>(count * 2)
     val twin = pieces.find { !met.add(it) }
     expect(twin == null, "pieces") { "lists ${quoted(twin.orEmpty())} twice" }
-    for (index in 0 until count) {
-        val score = score(document, index)
+    for ((index, score) in scores.withIndex()) {
         expect(abs(score) <= MAX_SCORE, "scores[$index]") { "is ${shortest(score.toDouble())}, no log probability" }
     }
-    for (index in 0 until count) {
-        val kind = item(document, "types", index)
+    for ((index, kind) in types.withIndex()) {
         expect(kind.toIntOrNull() in TYPES, "types[$index]") { "is $kind, none of ${TYPES.joinToString()}" }
     }
 }
@@ -149,7 +149,7 @@ private fun checkIds(document: JsonObject, types: IntArray) {
     expect(NORMAL in types, "types") { "has no normal piece" }
 }
 
-private fun expect(condition: Boolean, key: String, problem: () -> String) {
+private inline fun expect(condition: Boolean, key: String, problem: () -> String) {
     if (!condition) throw FormatException("$key ${problem()}")
 }
 
@@ -157,11 +157,10 @@ private operator fun IntRange.contains(value: Int?): Boolean = value != null && 
 
 private fun content(document: JsonObject, key: String): String = (document.getValue(key) as JsonPrimitive).content
 
-private fun item(document: JsonObject, key: String, index: Int): String =
-    ((document.getValue(key) as JsonArray)[index] as JsonPrimitive).content
+private fun contents(document: JsonObject, key: String): List<String> =
+    (document.getValue(key) as JsonArray).map { (it as JsonPrimitive).content }
 
-private fun score(document: JsonObject, index: Int): Float {
-    val item = (document.getValue("scores") as JsonArray)[index]
+private fun score(item: JsonElement): Float {
     val score = (item as JsonPrimitive).content.toDouble()
     if (score.isInfinite() && typeOf(item) == "int") throw FormatException("int too large to convert to float")
     return score.toFloat()
@@ -172,8 +171,15 @@ private fun typeOf(value: JsonElement): String = if (value is JsonNull) "NoneTyp
 
 /** Bytes of UTF-8; 0 where it has none, because of a lone surrogate or a zero character. */
 private fun utf8Length(piece: String): Int {
-    val encoder = Charsets.UTF_8.newEncoder()
-    return if ('\u0000' in piece || !encoder.canEncode(piece)) 0 else piece.toByteArray().size
+    var bytes = 0
+    var place = 0
+    while (place < piece.length) {
+        val point = piece.codePointAt(place)
+        if (point == 0 || point in SURROGATES) return 0
+        bytes += 1 + (if (point >= 0x80) 1 else 0) + (if (point >= 0x800) 1 else 0) + (if (point >= 0x10000) 1 else 0)
+        place += Character.charCount(point)
+    }
+    return bytes
 }
 
 private fun bytesOf(base64: String): ByteArray =

@@ -12,7 +12,7 @@ public const val MAX_SEED: Long = 0xFFFFFFFFL
  *
  * @throws UsageException a seed outside 0..[MAX_SEED].
  */
-public class TorchRandom(seed: Long) {
+internal class TorchRandom(seed: Long) {
     private val twister: MersenneTwister
     private var spare = Double.NaN
 
@@ -22,8 +22,7 @@ public class TorchRandom(seed: Long) {
     }
 
     /** [count] standard normal numbers: what `torch.randn` gives for any shape of so many, to about 1e-6. */
-    public fun randn(count: Int): FloatArray =
-        if (count >= BLOCK) blocks(count) else FloatArray(count) { single().toFloat() }
+    fun randn(count: Int): FloatArray = if (count >= BLOCK) blocks(count) else FloatArray(count) { single().toFloat() }
 
     /** Uniforms for all, transformed in blocks; of a count that 16 does not divide, the last 16 are drawn afresh. */
     private fun blocks(count: Int): FloatArray {

@@ -4,7 +4,6 @@ import com.sun.jna.Memory
 import com.sun.jna.NativeLibrary
 import com.sun.jna.Pointer
 import com.sun.jna.ptr.PointerByReference
-import kotlinx.coroutines.runBlocking
 import java.io.File
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
@@ -113,20 +112,4 @@ private class Arena : AutoCloseable {
     }
 
     override fun close() = all.forEach { it.close() }
-}
-
-/** Plays with real programs: the library, the bundle, prompt, seconds, seed, the WAV to write; then proves the bundle. */
-object PlayReal {
-    @JvmStatic
-    fun main(words: Array<String>) {
-        val engine = EdgeProgram(File(words[0]))
-        val bundle = Bundle.open(File(words[1]))
-        val request = Request(words[2], seconds = words[3].toDouble(), seed = words[4].toLong())
-        Generator(bundle, bundle.programs(engine), engine.overhead, keepLoaded = false).use { generator ->
-            runBlocking {
-                generator.generate(request).save(File(words[5]))
-                generator.prove().collect { check(it.passed) { "$it" } }
-            }
-        }
-    }
 }
