@@ -1,6 +1,8 @@
 package dev.edgeexport.core
 
 import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.NonCancellable
+import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.withContext
 import java.io.File
@@ -45,8 +47,13 @@ public class BundleStore(
 
     /**
      * Remove a bundle, at once as far as anyone sees. Programs that are loaded from it play on until they are closed.
+     *
+     * @throws UsageException [bundle] is none of [folders].
      */
     public fun delete(bundle: File) {
+        if (bundle.absoluteFile.parentFile != folder.absoluteFile || !NAME.matches(bundle.name)) {
+            throw UsageException("$bundle is no bundle of the store in $folder; take one of its folders")
+        }
         val gone = File(folder, PARTIAL + UUID.randomUUID())
         (if (bundle.renameTo(gone)) gone else bundle).deleteRecursively()
     }
@@ -103,7 +110,15 @@ public class BundleStore(
             }
         }
 
-    private suspend fun import(onBytes: (Long) -> Unit, fill: (Taking) -> Unit): Bundle = withContext(Dispatchers.IO) {
+    private suspend fun import(onBytes: (Long) -> Unit, fill: (Taking) -> Unit): Bundle {
+        val caller = currentCoroutineContext()
+        // Looked at up to the move, and not after: who is told of a cancellation finds nothing in the store.
+        return withContext(NonCancellable) {
+            withContext(Dispatchers.IO) { imported(caller, onBytes, fill) }
+        }
+    }
+
+    private fun imported(caller: CoroutineContext, onBytes: (Long) -> Unit, fill: (Taking) -> Unit): Bundle {
         folder.mkdirs() // or another import does
         if (!folder.isDirectory) {
             throw OutputException("cannot make the folder $folder; keep bundles elsewhere")
@@ -111,18 +126,20 @@ public class BundleStore(
         val partial = File(folder, PARTIAL + UUID.randomUUID())
         try {
             if (!partial.mkdir()) throw OutputException("cannot make the folder $partial; keep bundles elsewhere")
-            val taking = Taking(partial, coroutineContext, onBytes)
-            fill(taking)
-            accepted(partial)
+            fill(Taking(partial, caller, onBytes))
+            return accepted(partial, caller)
         } finally {
             partial.deleteRecursively()
         }
     }
 
     /** Check what was copied, as it lies on the disk, and move it to its place. */
-    private fun accepted(partial: File): Bundle {
+    private fun accepted(partial: File, caller: CoroutineContext): Bundle {
         val bundle = Bundle.open(partial, check = true)
-        return synchronized(MOVING) { moved(partial, bundle) }
+        return synchronized(MOVING) {
+            caller.ensureActive()
+            moved(partial, bundle)
+        }
     }
 
     private fun moved(partial: File, bundle: Bundle): Bundle {

@@ -229,8 +229,18 @@ class BundleStoreTest {
     }
 
     @Test
+    fun `nothing is deleted that is no bundle of the store`(@TempDir other: File) {
+        val file = File(other, "file").apply { writeText("x") }
+        for (folder in listOf(other, kept, File(kept, ".."))) {
+            assertThrows<UsageException> { store.delete(folder) }
+        }
+        assertTrue(file.exists())
+    }
+
+    @Test
     fun `cancelling at any moment leaves nothing`() {
-        for (most in listOf(1L, 300_000L, 1_500_000L)) {
+        val allButTheLast = TINY_BUNDLE.listFiles().orEmpty().sumOf { it.length() } - 1
+        for (most in listOf(1L, 300_000L, 1_500_000L, allButTheLast)) {
             for (isZip in listOf(true, false)) {
                 runBlocking {
                     val job = launch(Dispatchers.Default) {
