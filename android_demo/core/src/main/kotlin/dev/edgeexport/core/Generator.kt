@@ -51,11 +51,14 @@ public class Clip internal constructor(
  * Several coroutines may share one: their programs' runs take turns, so that they need no more memory than one.
  * Programs run in the collector's own context: collect with `flowOn` a dispatcher that may block.
  *
+ * Making one reads the bundle's tokenizer.
+ *
  * @param overhead what the engine of [programs] takes for itself ([Engine.overhead]).
  * @param keepLoaded programs stay loaded until [close]; else each is loaded when its turn comes and closed when it is
  *   done, which takes longer and needs the memory of the largest alone.
  * @param force play even where the system says that there is less memory than that takes.
  * @param packed how the engine packs weights, for the estimate.
+ * @throws BundleException the tokenizer is none.
  */
 public class Generator(
     public val bundle: Bundle,
@@ -116,6 +119,8 @@ public class Generator(
 
     /**
      * Play [request] to its end; [onEvent] is called after each piece of work. [record] and what is thrown: as [events].
+     *
+     * Programs run where it is called: not on a thread that must answer, but in `withContext(Dispatchers.Default)`.
      */
     public suspend fun generate(
         request: Request,
