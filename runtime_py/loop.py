@@ -143,7 +143,8 @@ def decode(
     decoder = Stage("decoder", open_program, count=_piece_count(spec, samples, window))
     for part in _windows(spec, samples, window):
         taken = np.ascontiguousarray(latent[..., part.start : part.start + width])
-        for sound in (_by_tiles if tailed else _at_once)(spec, decoder, taken, part, samples):
+        sounds = _by_tiles(spec, decoder, taken, part, samples) if tailed else _at_once(spec, decoder, taken, part)
+        for sound in sounds:
             piece = sound[:, : samples - made].copy()
             if not np.isfinite(piece).all():
                 raise GenerationError("the decoder returned NaN or infinity; run `edge-export verify` on the bundle")
@@ -151,18 +152,15 @@ def decode(
             yield decoder.event({"audio": piece})
 
 
-def _at_once(
-    spec: GenerationSpec, decoder: "Stage", taken: np.ndarray, part: Window, samples: int
-) -> Iterator[np.ndarray]:
-    """The sound that is kept of a window, whose latents are `taken`; `samples` are wanted of the whole clip."""
-    del samples
+def _at_once(spec: GenerationSpec, decoder: "Stage", taken: np.ndarray, part: Window) -> Iterator[np.ndarray]:
+    """The sound that is kept of a window, whose latents are `taken`."""
     yield _kept(decoder.run(latent=taken)["audio"][0], part, spec.latent.hop)
 
 
 def _by_tiles(
     spec: GenerationSpec, decoder: "Stage", taken: np.ndarray, part: Window, samples: int
 ) -> Iterator[np.ndarray]:
-    """The same of a decoder that has a tail, one tile of the window's features after another."""
+    """The same of a decoder that has a tail, tile by tile of the window's features; `samples` are the whole clip's."""
     features = decoder.run(latent=taken)["features"]
     for tile in _tiles(spec, part, samples):
         given = np.ascontiguousarray(features[..., tile.start : tile.start + spec.tile])
