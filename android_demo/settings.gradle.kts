@@ -1,5 +1,6 @@
 pluginManagement {
     repositories {
+        google()
         mavenCentral()
         gradlePluginPortal()
     }
@@ -13,6 +14,7 @@ plugins {
 dependencyResolutionManagement {
     repositoriesMode = RepositoriesMode.FAIL_ON_PROJECT_REPOS
     repositories {
+        google()
         mavenCentral()
     }
 }
@@ -20,3 +22,5 @@ dependencyResolutionManagement {
 rootProject.name = "edge-export-android"
 
 include(":core")
+include(":sdk")
+include(":app")

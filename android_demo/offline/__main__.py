@@ -67,13 +67,13 @@ def check(project: ProjectOption = PROJECT, as_json: JsonOption = False) -> None
 
 
 @app.command()
-def lock(project: ProjectOption = PROJECT, as_json: JsonOption = False) -> None:
-    """Write the lock file anew, after a version in libs.versions.toml was changed; look at the difference."""
+def lock(as_json: JsonOption = False) -> None:
+    """Write offline/lock.json anew, after a version in libs.versions.toml was changed; look at the difference."""
     from android_demo.offline.build import LOCK
     from android_demo.offline.catalog import read_catalog
     from android_demo.offline.relock import relock
 
-    catalog = read_catalog(project / "gradle" / "libs.versions.toml")
+    catalog = read_catalog(PROJECT / "gradle" / "libs.versions.toml")
     with show_progress() as progress:
         artifacts = relock(LOCK, catalog, progress)
     size = sum(artifact.bytes for artifact in artifacts)

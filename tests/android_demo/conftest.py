@@ -1,15 +1,18 @@
 """A Gradle project of a few lines, and what the offline build has downloaded for this user."""
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from android_demo.offline.build import LOCK
+from android_demo.offline.build import LOCK, make
 from android_demo.offline.catalog import Catalog, read_catalog
 from android_demo.offline.downloads import kept
 from android_demo.offline.lock import read_lock
+from edge_export.progress import silent
 
 PROJECT = Path(__file__).parent.parent.parent / "android_demo"
 USER_CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -92,3 +95,17 @@ def downloaded(monkeypatch, catalog) -> None:
     if missing:
         reason = f"{missing} of {len(artifacts)} downloads are not here: python -m android_demo.offline fetch"
         (pytest.fail if os.environ.get("EDGE_EXPORT_NO_SKIP") else pytest.skip)(reason)
+
+
+@pytest.fixture
+def kotlin_tested(downloaded, run_folder) -> Path:
+    """A copy of the Kotlin here, compiled and tested on the JVM once in the whole run; tests.json: how many passed."""
+    project = run_folder / "android"
+    with FileLock(f"{project}.lock"):
+        if not (project / "tests.json").exists():
+            shutil.rmtree(project, ignore_errors=True)
+            shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("build"))
+            tested = make("test", project, silent).on_jvm
+            assert tested is not None
+            (project / "tests.json").write_text(json.dumps(tested.passed), encoding="utf-8")
+    return project

@@ -102,6 +102,15 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(cache, served, monkeypatch):
     assert not [path for path in cache.rglob("*") if path.is_file()]
 
 
+def test_a_cache_that_cannot_be_written_is_found_out_before_anything_is_downloaded(cache, served):
+    calls = served(RIGHT)
+    cache.parent.mkdir(parents=True)
+    cache.write_text("no folder")
+    with pytest.raises(OutputError, match=str(cache)):
+        downloads.bring((artifact(),), silent)
+    assert calls == []
+
+
 def test_without_a_network_maven_is_asked_three_times_and_its_reason_told(tmp_path, cache, monkeypatch):
     said = "\x1b[0m[ERROR] Failed: Could not transfer artifact org.example:tool from central: Unknown host x"
     script = f"open({str(tmp_path / 'log')!r}, 'a').write('x')\nprint({said!r})\nraise SystemExit(1)\n"

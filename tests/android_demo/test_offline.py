@@ -1,5 +1,7 @@
 """The offline build: what it finds wrong, and that the Kotlin of this repository is right."""
 
+import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from android_demo.offline import archives, jdk
-from android_demo.offline.build import make
+from android_demo.offline.build import make, work_folder
 from android_demo.offline.errors import ToolFailed
 from android_demo.offline.jdk import find_jdk
 from android_demo.offline.lint import MOST_LINES, long_functions
@@ -28,9 +30,8 @@ def android(*words: object) -> Result:
 
 
 @pytest.mark.slow
-def test_the_kotlin_of_this_repository_passes_its_tests(downloaded):
-    outcome = make("test", PROJECT, silent)
-    assert outcome.on_jvm is not None and outcome.on_jvm.passed > 500
+def test_the_kotlin_of_this_repository_passes_its_tests(kotlin_tested):
+    assert json.loads((kotlin_tested / "tests.json").read_text()) > 500
 
 
 @pytest.mark.slow
@@ -116,6 +117,14 @@ def test_too_old_a_java_is_told_with_what_is_needed(tmp_path, monkeypatch, versi
         find_jdk(17)
 
 
+@pytest.mark.parametrize("script", ["raise SystemExit(1)", "print('something else')"])
+def test_a_java_that_does_not_say_what_it_is_is_told(tmp_path, monkeypatch, script):
+    java(monkeypatch, tmp_path, "17")
+    (tmp_path / "bin" / "java").write_text(f"#!{sys.executable} -IS\n{script}\n")
+    with pytest.raises(MissingDependency, match="does not say which Java it is"):
+        find_jdk(17)
+
+
 def test_a_java_without_its_compiler_is_told(tmp_path, monkeypatch):
     java(monkeypatch, tmp_path, "17", compiler=False)
     with pytest.raises(MissingDependency, match="holds a Java without its compiler"):
@@ -131,6 +140,22 @@ def test_no_java_is_one_line(project, monkeypatch, tmp_path, home):
     result = android("build", "--project", project.folder)
     assert result.code == 8
     assert "there is no Java" in result.error and "Java 17 or later is needed" in result.error
+
+
+def test_a_build_says_that_it_waits_for_another(tmp_path):
+    said: list[str] = []
+    lock = tmp_path / "build" / "offline" / "core.lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+
+        def hear(what: str, _done: int, _total: int) -> None:
+            said.append(what)
+            fcntl.flock(handle, fcntl.LOCK_UN)
+
+        with work_folder(tmp_path, "core", hear) as work:
+            assert list(work.iterdir()) == []
+    assert said == [f"waiting for another build of core in {tmp_path}"]
 
 
 def test_a_folder_that_is_no_project_is_one_line(tmp_path):

@@ -1,7 +1,6 @@
 """The Kotlin with real programs: the WAVs of Python's runtime to the byte, records, and many rounds of bad manners."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,9 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
-from android_demo.offline.build import FIXTURES, LOCK, make
+from android_demo.offline.build import FIXTURES, LOCK
 from android_demo.offline.downloads import kept
 from android_demo.offline.errors import ToolFailed
 from android_demo.offline.jdk import find_jdk
@@ -20,7 +18,6 @@ from edge_export.pipeline import BuildRequest, export_bundle
 from edge_export.progress import silent
 from runtime_py import load
 from runtime_py.request import Request
-from tests.android_demo.conftest import PROJECT
 from tests.fixtures.make_bundles import FOLDER, RECIPES
 from tests.runtime_native.conftest import BUILD, NO_SKIP, build, executorch_sdk, lacking, refuse
 
@@ -50,14 +47,9 @@ def library() -> Path:
 
 
 @pytest.fixture
-def kotlin(downloaded, catalog, library, run_folder) -> Kotlin:
-    """Runs a class of the Kotlin's tests with the library and these words; it was compiled once in the whole run."""
-    project = run_folder / "android"
-    with FileLock(f"{project}.lock"):
-        if not project.exists():
-            shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("build"))
-            make("build", project, silent)
-    work = project / "build" / "offline" / "core"
+def kotlin(kotlin_tested, catalog, library) -> Kotlin:
+    """Runs a class of the Kotlin's tests with the library and these words."""
+    work = kotlin_tested / "build" / "offline" / "core"
     found = kept(read_lock(LOCK, catalog).of("library", "test"))
     classpath = (work / "core.jar", work / "core-tests.jar", *found.values())
     jdk = find_jdk(int(catalog.version("jdk")))
@@ -84,6 +76,7 @@ def hold_to_python(kotlin: Kotlin, cases: dict[Path, tuple[Request, ...]], out: 
                 generator.generate(request).save(out / "python.wav")
                 same = (out / f"{number}-{index}.wav").read_bytes() == (out / "python.wav").read_bytes()
                 assert same, (bundle, request)
+    assert list((out / "weights").iterdir()), "the engine was not told where packed weights are kept"
     records = sorted(out.glob("*-*.json"))
     assert len(records) == sum(map(len, cases.values()))
     command = ["-m", "edge_export", "compare", *records, *cases, "--matrix", "--against", "bundle"]

@@ -20,7 +20,7 @@ from edge_export.pipeline import BuildRequest, export_bundle
 from edge_export.progress import silent
 from runtime_py.machine import this_machine
 from runtime_py.manifest import load_manifest, sealed
-from tests.fixtures.make_bundles import FOLDER, RECIPES, SMALLER, write_checkpoint
+from tests.fixtures.make_bundles import FOLDER, RECIPES
 from tests.runtime_native.conftest import BUILD, Runner
 
 PLAY = ("--prompt", "rain", "--seconds", 0.3, "--steps", 2, "--threads", 1, "--float")
@@ -367,10 +367,10 @@ def test_under_a_limit_on_files_nothing_is_kept(edge_run, expected, cache, tmp_p
 
 
 @pytest.fixture(scope="module")
-def doubled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def doubled(small: Path, own_caches: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a checkpoint in which one layer is twice another: in int8 they differ by their scales alone."""
     folder = tmp_path_factory.mktemp("doubled")
-    write_checkpoint(folder / "checkpoint", SMALLER)
+    shutil.copytree(small, folder / "checkpoint")
     path = folder / "checkpoint" / "model.safetensors"
     with safe_open(path, "np") as file:
         tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
@@ -383,7 +383,6 @@ def doubled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         checkpoint=folder / "checkpoint",
         recipe="int8-dynamic",
         steps=2,
-        cached=False,
     )
     return export_bundle(request, silent).bundle.folder
 

@@ -30,10 +30,14 @@ public class Bundle private constructor(
      */
     internal fun readTokenizer(): Tokenizer = Tokenizer.load(file(manifest.tokenizer))
 
+    /** The same bundle, whose folder was moved. */
+    internal fun movedTo(place: File): Bundle = Bundle(place, manifest, manifestSha256)
+
     /**
      * Hold all files against the sizes and hashes that the manifest records; those in [receipts] are not hashed again.
+     * What is found right is noted there, as lying in [place].
      */
-    private fun check(receipts: Receipts?, trust: Boolean) {
+    private fun check(receipts: Receipts?, trust: Boolean, place: File = folder) {
         // Java's clock counts milliseconds: where a file changed within the same one, it is unsure either way.
         val begunNs = System.currentTimeMillis() * 1_000_000
         val known = if (trust) receipts?.read(folder, manifestSha256).orEmpty() else emptyMap()
@@ -49,7 +53,7 @@ public class Bundle private constructor(
             }
             if (found != null) right[spec.file] = found
         }
-        if (hashed) receipts?.write(folder, manifestSha256, right, begunNs)
+        if (hashed) receipts?.write(place, manifestSha256, right, begunNs)
     }
 
     /** [BundleException] where it is no plain file of the size that the manifest says. */
@@ -94,12 +98,22 @@ public class Bundle private constructor(
          * @throws BundleVersionException of another version.
          * @throws BundleException no bundle, a manifest that breaks the contract, or a file that is missing or altered.
          */
-        public fun open(folder: File, receipts: Receipts? = null, check: Boolean = false): Bundle {
+        public fun open(folder: File, receipts: Receipts? = null, check: Boolean = false): Bundle =
+            read(folder).also { it.check(receipts, trust = !check) }
+
+        /**
+         * The same, all of it hashed, of a bundle that is about to be moved to the place that [placeOf] it says, for
+         * which [receipts] get their note.
+         */
+        internal fun openToMove(folder: File, receipts: Receipts?, placeOf: (Bundle) -> File): Bundle =
+            read(folder).also { it.check(receipts, trust = false, placeOf(it)) }
+
+        private fun read(folder: File): Bundle {
             if (!folder.isDirectory) {
                 throw BundleException("no bundle at $folder: not a folder; make one with `edge-export build`")
             }
             val manifest = Manifest.load(folder)
-            return Bundle(folder, manifest, sha256Of(File(folder, MANIFEST_FILE))).also { it.check(receipts, !check) }
+            return Bundle(folder, manifest, sha256Of(File(folder, MANIFEST_FILE)))
         }
     }
 }

@@ -5,7 +5,9 @@ import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.withContext
+import java.io.ByteArrayOutputStream
 import java.io.File
+import java.io.FileNotFoundException
 import java.io.FileOutputStream
 import java.io.IOException
 import java.io.InputStream
@@ -91,6 +93,36 @@ public class BundleStore(
     }
 
     /**
+     * Take in a bundle whose files [open] gives by their names, such as those of an app's assets. A bundle that is here
+     * already is left as it is.
+     *
+     * Cancelling leaves nothing behind. [onBytes] is called with the bytes copied so far.
+     *
+     * @param name what messages call the place.
+     * @param open the file's bytes from its beginning; it throws [FileNotFoundException] where there is no such file.
+     * @throws BundleException it is no bundle, damaged, of another version or target.
+     * @throws OutputException there is no room.
+     */
+    public suspend fun importFiles(
+        name: String,
+        onBytes: (Long) -> Unit = {},
+        open: (String) -> InputStream,
+    ): Bundle = import(onBytes) { taking ->
+        reading("$name/$MANIFEST_FILE") { open(MANIFEST_FILE).use { taking.takeManifest(name, it) } }
+        for (spec in taking.expected) {
+            reading("$name/${spec.file}") {
+                val stream = try {
+                    open(spec.file)
+                } catch (error: FileNotFoundException) {
+                    if (taking.isGolden(spec)) return@reading
+                    throw error
+                }
+                stream.use { taking.take(spec.file, it) }
+            }
+        }
+    }
+
+    /**
      * Take in a bundle from a zip: its files, or one folder of them, and nothing else. The stream is read to its end
      * and not closed. A bundle that is here already is left as it is.
      *
@@ -135,7 +167,7 @@ public class BundleStore(
 
     /** Check what was copied, as it lies on the disk, and move it to its place. */
     private fun accepted(partial: File, caller: CoroutineContext): Bundle {
-        val bundle = Bundle.open(partial, check = true)
+        val bundle = Bundle.openToMove(partial, receipts, ::placeOf)
         return synchronized(MOVING) {
             caller.ensureActive()
             moved(partial, bundle)
@@ -143,7 +175,7 @@ public class BundleStore(
     }
 
     private fun moved(partial: File, bundle: Bundle): Bundle {
-        val place = File(folder, bundle.manifestSha256.take(NAME_DIGITS))
+        val place = placeOf(bundle)
         if (place.exists()) {
             try {
                 return Bundle.open(place, receipts, check = true)
@@ -152,8 +184,10 @@ public class BundleStore(
             }
         }
         if (!partial.renameTo(place)) throw OutputException("cannot move $partial to $place; keep bundles elsewhere")
-        return Bundle.open(place, receipts)
+        return bundle.movedTo(place)
     }
+
+    private fun placeOf(bundle: Bundle) = File(folder, bundle.manifestSha256.take(NAME_DIGITS))
 
     private fun requireTarget(manifest: Manifest) {
         if (manifest.target.name != target) {
@@ -171,6 +205,7 @@ public class BundleStore(
         private val onBytes: (Long) -> Unit,
     ) {
         private var limits: Map<String, Long>? = null
+        private var manifest: Manifest? = null
 
         /** Bytes written so far. */
         var written = 0L
@@ -179,9 +214,28 @@ public class BundleStore(
         val names = HashSet<String>()
         val isManifestKnown get() = limits != null
 
+        /** What the manifest names. */
+        val expected get() = manifest?.files.orEmpty()
+
+        /** The golden vectors need not come. */
+        fun isGolden(spec: BundleFile) = spec === manifest?.golden
+
+        /** The manifest from [stream], of what messages call [name], read whole first: what follows is bounded by it. */
+        fun takeManifest(name: String, stream: InputStream) {
+            val text = stream.readUpTo(MAX_MANIFEST_BYTES.toInt() + 1)
+            if (text.size > MAX_MANIFEST_BYTES) {
+                throw BundleException(
+                    "$name: $MANIFEST_FILE: is larger than ${MAX_MANIFEST_BYTES shr 20} MiB; no bundle of ours",
+                )
+            }
+            take(MANIFEST_FILE, text.inputStream())
+            accept(Manifest.parse(textOf(text) ?: throw BundleException("$name: $MANIFEST_FILE is not UTF-8")))
+        }
+
         /** From here on only the manifest's files come in, none larger than it says; refused where there is no room. */
         fun accept(manifest: Manifest) {
             requireTarget(manifest)
+            this.manifest = manifest
             limits = manifest.files.associate { it.file to it.bytes } + (MANIFEST_FILE to MAX_MANIFEST_BYTES)
             names.forEach(::limitOf)
             val missing = manifest.files.filter { it.file !in names }.sumOf { it.bytes }
@@ -289,17 +343,7 @@ private class ZipReader(
 
     private fun take(entry: ZipEntry, entries: ZipInputStream) {
         val file = plainName(entry.name)
-        if (file != MANIFEST_FILE) return taking.take(file, entries, ::refuseBomb)
-        // Read whole first, so that whatever follows is bounded by it.
-        val text = entries.readUpTo(MAX_MANIFEST_BYTES.toInt() + 1)
-        if (text.size > MAX_MANIFEST_BYTES) {
-            throw BundleException(
-                "$name: $MANIFEST_FILE: is larger than ${MAX_MANIFEST_BYTES shr 20} MiB; no bundle of ours",
-            )
-        }
-        taking.take(MANIFEST_FILE, text.inputStream())
-        val manifest = Manifest.parse(textOf(text) ?: throw BundleException("$name: $MANIFEST_FILE is not UTF-8"))
-        taking.accept(manifest)
+        if (file == MANIFEST_FILE) taking.takeManifest(name, entries) else taking.take(file, entries, ::refuseBomb)
     }
 
     /** The entry's name without the one folder that all may lie in. */
@@ -331,17 +375,6 @@ private class ZipReader(
         const val SURE_BYTES = 1L shl 20
         val FOLDER = Regex("|[A-Za-z0-9][A-Za-z0-9 ._()-]{0,127}")
         val FILE = Regex("[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-        fun InputStream.readUpTo(most: Int): ByteArray {
-            val made = java.io.ByteArrayOutputStream()
-            val chunk = ByteArray(1 shl 13)
-            while (made.size() < most) {
-                val count = read(chunk, 0, minOf(chunk.size, most - made.size()))
-                if (count < 0) break
-                made.write(chunk, 0, count)
-            }
-            return made.toByteArray()
-        }
     }
 }
 
@@ -354,4 +387,15 @@ private class CountedStream(private val from: InputStream) : InputStream() {
 
     override fun read(data: ByteArray, offset: Int, length: Int): Int =
         from.read(data, offset, length).also { if (it > 0) count += it }
+}
+
+private fun InputStream.readUpTo(most: Int): ByteArray {
+    val made = ByteArrayOutputStream()
+    val chunk = ByteArray(1 shl 13)
+    while (made.size() < most) {
+        val count = read(chunk, 0, minOf(chunk.size, most - made.size()))
+        if (count < 0) break
+        made.write(chunk, 0, count)
+    }
+    return made.toByteArray()
 }

@@ -16,7 +16,7 @@ public data class Estimate(val mappedBytes: Long, val privateBytes: Long) {
 }
 
 /** How a runtime packs a program's weights for the CPU. */
-public enum class Packed {
+internal enum class Packed {
     /** For each operation that uses them, as a runtime without a cache does. */
     EACH,
 
@@ -35,7 +35,7 @@ public enum class Packed {
  * @param packed how ExecuTorch packs weights; those of LiteRT are mapped, unless it computes in float16.
  * @param keepLoaded all programs stay; else those of a stage are let go before the next is loaded.
  */
-public fun Manifest.estimate(
+internal fun Manifest.estimate(
     request: Request,
     overhead: Estimate,
     keepLoaded: Boolean,

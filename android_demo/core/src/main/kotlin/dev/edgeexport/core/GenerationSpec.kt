@@ -36,7 +36,7 @@ public data class TensorSpec(val name: String, val position: Int, val dtype: DTy
 public data class Signature(val inputs: List<TensorSpec>, val outputs: List<TensorSpec>)
 
 /** What the conditioner accepts: tokens of prompt, and the range that seconds are clamped to. */
-public data class ConditioningSpec(val tokens: Int, val secondsMin: Double, val secondsMax: Double)
+internal data class ConditioningSpec(val tokens: Int, val secondsMin: Double, val secondsMax: Double)
 
 /**
  * The latent: [shape] (channels, length), and [hop], the samples that one latent becomes.
@@ -44,15 +44,15 @@ public data class ConditioningSpec(val tokens: Int, val secondsMin: Double, val 
  * @property margin latents on either side that the sound of one latent depends on. A decoder that takes fewer latents
  *   than the clip has is run on overlapping windows; at a cut, this many latents of a window's sound are not yet right.
  */
-public data class LatentSpec(val shape: List<Long>, val hop: Int, val margin: Int) {
+internal data class LatentSpec(val shape: List<Long>, val hop: Int, val margin: Int) {
     /** Numbers of one latent. */
-    public val channels: Int get() = shape[0].toInt()
+    val channels: Int get() = shape[0].toInt()
 
     /** Latents of the model's whole clip. */
-    public val length: Int get() = shape[1].toInt()
+    val length: Int get() = shape[1].toInt()
 
     /** Samples of the model's whole clip. */
-    public val samples: Long get() = shape[1] * hop
+    val samples: Long get() = shape[1] * hop
 }
 
 /**
@@ -61,17 +61,17 @@ public data class LatentSpec(val shape: List<Long>, val hop: Int, val margin: In
  * @property margin features on either side that the sound of one depends on. The tail is run on overlapping tiles of a
  *   window's features; at a cut, this many features of a tile's sound are not yet right.
  */
-public data class FeaturesSpec(val rate: Int, val margin: Int)
+internal data class FeaturesSpec(val rate: Int, val margin: Int)
 
 /** What the decoder makes: [channels] of float samples at [sampleRate] Hz, full scale -1..1. */
-public data class AudioSpec(val sampleRate: Int, val channels: Int)
+internal data class AudioSpec(val sampleRate: Int, val channels: Int)
 
 /** A kind of sampler with its parameters, and the sigmas of the default steps. */
-public data class SamplerSpec(val kind: String, val parameters: Map<String, Double>, val sigmas: List<Double>) {
+internal data class SamplerSpec(val kind: String, val parameters: Map<String, Double>, val sigmas: List<Double>) {
     /** Steps of a request that asks for none. */
-    public val steps: Int get() = sigmas.size - 1
+    val steps: Int get() = sigmas.size - 1
 
-    internal val sampler get() = SAMPLERS.getValue(kind)
+    val sampler get() = SAMPLERS.getValue(kind)
 
     /**
      * The sigmas recorded here, or those of another number of steps by the same parameters; there is one more than
@@ -79,7 +79,7 @@ public data class SamplerSpec(val kind: String, val parameters: Map<String, Doub
      *
      * @throws UsageException steps out of range.
      */
-    internal fun schedule(steps: Int? = null): FloatArray = if (steps == null || steps == this.steps) {
+    fun schedule(steps: Int? = null): FloatArray = if (steps == null || steps == this.steps) {
         FloatArray(sigmas.size) { sigmas[it].toFloat() }
     } else {
         sampler.sigmas(steps, parameters)
@@ -92,7 +92,7 @@ public data class SamplerSpec(val kind: String, val parameters: Map<String, Doub
  * @property programs role -> what goes into and comes out of that program.
  * @property features of a decoder that is two programs, decoder and decoder_tail; null where it is one.
  */
-public data class GenerationSpec(
+internal data class GenerationSpec(
     val conditioning: ConditioningSpec,
     val latent: LatentSpec,
     val audio: AudioSpec,
@@ -101,20 +101,20 @@ public data class GenerationSpec(
     val features: FeaturesSpec?,
 ) {
     /** The longest clip in seconds: as long as the latent, and no longer than the conditioner's range. */
-    public val secondsLimit: Double
+    val secondsLimit: Double
         get() = min(latent.samples.toDouble() / audio.sampleRate, conditioning.secondsMax)
 
     /** Latents that the decoder takes at a time. */
-    public val window: Int get() = input("decoder", "latent").shape[2].toInt()
+    val window: Int get() = input("decoder", "latent").shape[2].toInt()
 
     /** Features that the decoder's tail takes at a time; of a decoder that has one. */
-    internal val tile: Int get() = input(DECODER_TAIL, "features").shape[2].toInt()
+    val tile: Int get() = input(DECODER_TAIL, "features").shape[2].toInt()
 
     /** Samples that one feature becomes; of a decoder that has a tail. */
-    internal val tailHop: Int get() = latent.hop / features!!.rate
+    val tailHop: Int get() = latent.hop / features!!.rate
 
     /** The input of a program; [SchemaException] where there is none of that name. */
-    internal fun input(role: String, name: String): TensorSpec = programs.getValue(role).inputs.find { it.name == name }
+    fun input(role: String, name: String): TensorSpec = programs.getValue(role).inputs.find { it.name == name }
         ?: throw SchemaException("generation.programs.$role.inputs", "has no ${quoted(name)}")
 }
 

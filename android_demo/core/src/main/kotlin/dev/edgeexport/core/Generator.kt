@@ -53,27 +53,34 @@ public class Clip internal constructor(
  *
  * Making one reads the bundle's tokenizer.
  *
- * @param overhead what the engine of [programs] takes for itself ([Engine.overhead]).
+ * @param engine what runs the bundle's programs.
+ * @param threads of the CPU; null: one for each fast core.
+ * @param packedWeights the folder in which the engine keeps packed weights from one start to the next, which saves
+ *   memory and most of loading; null: they are packed anew each time.
  * @param keepLoaded programs stay loaded until [close]; else each is loaded when its turn comes and closed when it is
  *   done, which takes longer and needs the memory of the largest alone.
  * @param force play even where the system says that there is less memory than that takes.
- * @param packed how the engine packs weights, for the estimate.
+ * @throws UsageException the engine takes programs of another backend, or [threads] are out of range.
  * @throws BundleException the tokenizer is none.
  */
 public class Generator(
     public val bundle: Bundle,
-    programs: OpenProgram,
-    private val overhead: Estimate,
+    internal val engine: Engine,
+    threads: Int? = null,
+    private val packedWeights: File? = null,
     private val keepLoaded: Boolean = true,
     private val force: Boolean = false,
-    private val packed: Packed = Packed.EACH,
 ) : AutoCloseable {
+    internal val threads = threads ?: Machine.fastCores()
+
+    @Volatile
+    private var source: OpenProgram? = bundle.programs(engine, this.threads, packedWeights)
     private val tokenizer = bundle.readTokenizer()
     private val turn = ReentrantLock()
     private val loaded = ConcurrentHashMap<String, Program>()
 
-    @Volatile
-    private var source: OpenProgram? = programs
+    /** Stages that hold the program of each role. */
+    private val users = HashMap<String, Int>()
 
     @Volatile
     private var remembered: Conditioning? = null
@@ -95,7 +102,10 @@ public class Generator(
     }
 
     /** What [request] will take of memory: growth over a process that has opened nothing. */
-    public fun estimate(request: Request): Estimate = bundle.manifest.estimate(request, overhead, keepLoaded, packed)
+    public fun estimate(request: Request): Estimate {
+        val packed = if (packedWeights == null) Packed.EACH else Packed.MAPPED
+        return bundle.manifest.estimate(request, engine.overhead, keepLoaded, packed)
+    }
 
     /**
      * Play [request]: an event after each piece of work. Those of the decoder hold "audio", the next samples.
@@ -156,6 +166,12 @@ public class Generator(
         emitAll(prove(bundle, tokenizer, OpenProgram(::open)))
     }
 
+    /** Let programs go that stay loaded and are not in use, when memory is short; they are loaded again when needed. */
+    public fun unload(): Unit = turn.withLock {
+        val idle = loaded.keys.filter { users[it] == 0 }
+        for (role in idle) loaded.remove(role)?.close()
+    }
+
     /** Let the programs go. A generation under way ends with [GenerationException] at its next piece of work. */
     override fun close(): Unit = turn.withLock {
         source = null
@@ -171,7 +187,8 @@ public class Generator(
     private fun open(role: String): Program = turn.withLock {
         val program = loaded[role] ?: opened().open(role)
         if (keepLoaded) loaded[role] = program
-        InTurn(program, owned = !keepLoaded)
+        users[role] = (users[role] ?: 0) + 1
+        InTurn(program, role)
     }
 
     private fun conditioning(request: Request): Tensors? =
@@ -181,17 +198,18 @@ public class Generator(
         if (event.stage == "conditioner") remembered = Conditioning(request.prompt, request.seconds, event.tensors)
     }
 
-    /**
-     * [program], whose runs take turns with all others of this generator; owned: it is closed when its stage is done.
-     */
-    private inner class InTurn(private val program: Program, private val owned: Boolean) : Program {
+    /** [program], whose runs take turns with all others of this generator; its stage closes this, not always that. */
+    private inner class InTurn(private val program: Program, private val role: String) : Program {
         override fun run(inputs: Tensors): Tensors = turn.withLock {
             opened()
             program.run(inputs)
         }
 
         override fun close() {
-            if (owned) turn.withLock { program.close() }
+            turn.withLock {
+                users[role] = users.getValue(role) - 1
+                if (!keepLoaded) program.close()
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ import kotlinx.serialization.json.JsonElement
 import kotlinx.serialization.json.JsonObject
 import kotlinx.serialization.json.JsonPrimitive
 import java.io.File
+import kotlin.math.min
 
 /** The version of the contract that is read here. */
 public const val SCHEMA_VERSION: Int = 5
@@ -12,6 +13,7 @@ internal const val MANIFEST_FILE = "manifest.json"
 internal const val MAX_FILE_BYTES = 16L shl 30
 internal const val MAX_MANIFEST_BYTES = 4L shl 20
 private const val MAX_MEMORY_BYTES = 1L shl 44
+private const val DEFAULT_SECONDS = 7.0
 private const val NO_SEAL = "\"seal\": \"\""
 private val FILE_NAME = Regex("[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 private val SHA256 = Regex("[0-9a-f]{64}")
@@ -25,11 +27,11 @@ public interface BundleFile {
 }
 
 /** A file without anything more to know, such as a licence. */
-public data class FileSpec(override val file: String, override val sha256: String, override val bytes: Long) :
+internal data class FileSpec(override val file: String, override val sha256: String, override val bytes: Long) :
     BundleFile
 
 /** What became of a program's graph: how many delegates and delegated operators, and what stayed outside. */
-public data class GraphSpec(val delegates: Long, val delegated: Long, val undelegated: Map<String, Long>)
+internal data class GraphSpec(val delegates: Long, val delegated: Long, val undelegated: Map<String, Long>)
 
 /**
  * What a program needs beside its file.
@@ -39,10 +41,10 @@ public data class GraphSpec(val delegates: Long, val delegated: Long, val undele
  *   used, for XNNPACK would take some weights for others, or it is of no use.
  * @property workingBytes its inputs, outputs and all tensors between them, as they are planned for one run.
  */
-public data class MemorySpec(val packedBytes: Long, val keptBytes: Long, val workingBytes: Long)
+internal data class MemorySpec(val packedBytes: Long, val keptBytes: Long, val workingBytes: Long)
 
 /** One compiled program. What goes into it and comes out of it is in [GenerationSpec.programs]. */
-public data class ProgramSpec(
+internal data class ProgramSpec(
     override val file: String,
     override val sha256: String,
     override val bytes: Long,
@@ -61,7 +63,7 @@ public data class ModelSpec(
 )
 
 /** One rule of the recipe that was applied, for the record. */
-public data class RuleSpec(
+internal data class RuleSpec(
     val submodule: String,
     val operator: String,
     val pattern: String,
@@ -75,7 +77,7 @@ public data class RuleSpec(
  * @property float16 the programs that compute in float16 what is not int8.
  * @property asPublished the network was cut and exported as published, without rewrites.
  */
-public data class RecipeSpec(
+internal data class RecipeSpec(
     val name: String,
     val rules: List<RuleSpec>,
     val thresholds: Map<String, Double>,
@@ -84,7 +86,7 @@ public data class RecipeSpec(
 )
 
 /** The tokenizer's file and what kind it is. */
-public data class TokenizerSpec(
+internal data class TokenizerSpec(
     override val file: String,
     override val sha256: String,
     override val bytes: Long,
@@ -95,7 +97,7 @@ public data class TokenizerSpec(
 public data class TargetSpec(val name: String, val cpuFeatures: List<String>)
 
 /** The golden vectors and the request that made them on the fp32 reference. */
-public data class GoldenSpec(
+internal data class GoldenSpec(
     override val file: String,
     override val sha256: String,
     override val bytes: Long,
@@ -107,26 +109,50 @@ public data class GoldenSpec(
  *
  * It knows the shape of the contract, not the files it names: [Bundle.open] checks those.
  *
- * @property programs role -> file, in the order they run.
+ * @property backend the runtime that its programs are for: "executorch", "litert".
  * @property notices the checkpoint's licence and notice files, for an app to show.
+ * @property programs role -> file, in the order they run.
+ * @property toolchain what built it: name -> version.
  */
-public data class Manifest(
-    val schemaVersion: Int,
+@ConsistentCopyVisibility
+public data class Manifest internal constructor(
+    internal val schemaVersion: Int,
     val model: ModelSpec,
     val target: TargetSpec,
     val backend: String,
-    val recipe: RecipeSpec,
-    val generation: GenerationSpec,
-    val programs: Map<String, ProgramSpec>,
-    val tokenizer: TokenizerSpec,
-    val notices: List<FileSpec>,
-    val golden: GoldenSpec,
+    internal val recipe: RecipeSpec,
+    internal val generation: GenerationSpec,
+    internal val programs: Map<String, ProgramSpec>,
+    internal val tokenizer: TokenizerSpec,
+    val notices: List<BundleFile>,
+    internal val golden: GoldenSpec,
     val toolchain: Map<String, String>,
 ) {
+    /** The name of the recipe by which its weights were quantized. */
+    public val recipeName: String get() = recipe.name
+
+    /** The longest clip in seconds. */
+    public val secondsLimit: Double get() = generation.secondsLimit
+
+    /** 7 seconds, or the model's whole clip where that is shorter. */
+    public val defaultSeconds: Double get() = min(DEFAULT_SECONDS, secondsLimit)
+
+    /** Steps of a request that asks for none. */
+    public val defaultSteps: Int get() = generation.sampler.steps
+
+    /** Of the sound, in Hz. */
+    public val sampleRate: Int get() = generation.audio.sampleRate
+
+    /** Channels of the sound. */
+    public val channels: Int get() = generation.audio.channels
+
+    /** What the golden vectors were made for. */
+    public val goldenRequest: Request get() = golden.request
+
     /** All files but the manifest. */
     public val files: List<BundleFile> get() = programs.values + tokenizer + notices + golden
 
-    public companion object {
+    internal companion object {
         /**
          * Read a manifest from its JSON text. The version is looked at first, so that a later manifest is called that
          * and not "unknown key".
@@ -134,14 +160,14 @@ public data class Manifest(
          * @throws BundleVersionException from another version.
          * @throws BundleException not JSON, or it breaks the contract; the message carries the place in the document.
          */
-        public fun parse(text: String): Manifest = try {
+        fun parse(text: String): Manifest = try {
             parsed(text)
         } catch (error: SchemaException) {
             throw BundleException("$MANIFEST_FILE: ${error.message}", error)
         }
 
         /** [folder]'s own. */
-        internal fun load(folder: File): Manifest {
+        fun load(folder: File): Manifest {
             val path = File(folder, MANIFEST_FILE)
             if (!path.exists()) {
                 throw BundleException(

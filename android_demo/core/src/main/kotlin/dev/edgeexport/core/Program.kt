@@ -21,10 +21,31 @@ public interface Program : AutoCloseable {
 }
 
 /**
- * How a program is to be run: on so many [threads] of the CPU, by default one for each fast core; [float16] where it
- * can.
+ * A program of a bundle, for an engine to open.
+ *
+ * @property role "conditioner", "dit", "decoder" or "decoder_tail", for messages.
+ * @property sha256 of [file], which was held against it when the bundle was opened.
+ * @property keptBytes what its packed weights take as a file that is kept from one start to the next; 0 where none must
+ *   be, for XNNPACK would take some weights for others, or it is of no use.
+ * @property signature its inputs and outputs, each with its place in the program's own order (`position`), for a
+ *   runtime that has no names.
  */
-public data class ProgramOptions(val threads: Int = Machine.fastCores(), val float16: Boolean = false)
+public class ProgramFile(
+    public val role: String,
+    public val file: File,
+    public val sha256: String,
+    public val keptBytes: Long,
+    public val signature: Signature,
+)
+
+/**
+ * How a program is to be run.
+ *
+ * @property threads of the CPU.
+ * @property float16 compute in float16 what is not int8, where the engine can.
+ * @property packedWeights the folder in which packed weights are kept from one start to the next; null: they are not.
+ */
+public data class ProgramOptions(val threads: Int, val float16: Boolean = false, val packedWeights: File? = null)
 
 /**
  * A runtime for programs, such as ExecuTorch. It does not know what tensors mean.
@@ -42,39 +63,37 @@ public interface Engine {
     public val overhead: Estimate
 
     /**
-     * Loads the program in [file], called [role] in messages. Its [signature] says in which order the program's own
-     * inputs and outputs come (`position`), for a runtime that has no names.
+     * Loads [program]. A folder of packed weights that cannot be used costs time, never the program.
      *
      * @throws BundleException the file is no program, or its inputs and outputs are others.
      * @throws MissingDependencyException the runtime's library is not here.
      */
-    public fun open(file: File, role: String, signature: Signature, options: ProgramOptions): Program
+    public fun open(program: ProgramFile, options: ProgramOptions): Program
 }
 
-/** Loads the program of a role: "conditioner", "dit", "decoder" or "decoder_tail". */
-public fun interface OpenProgram {
+/** Loads the program of a role. */
+internal fun interface OpenProgram {
     /** The program, which the caller closes. */
-    public fun open(role: String): Program
+    fun open(role: String): Program
 }
 
 /**
- * Opens the bundle's own programs with [engine], on so many [threads] or one for each fast core; opening throws
- * [BundleException] where a file has gone meanwhile.
+ * Opens the bundle's own programs with [engine]; opening throws [BundleException] where a file has gone meanwhile.
  *
  * @throws UsageException the engine takes programs of another backend, or [threads] are out of range.
  */
-public fun Bundle.programs(engine: Engine, threads: Int? = null): OpenProgram {
+internal fun Bundle.programs(engine: Engine, threads: Int, packedWeights: File?): OpenProgram {
     if (manifest.backend != engine.backend) {
         throw UsageException("no engine called ${quoted(manifest.backend)}; choose from ${engine.backend}")
     }
-    if (threads != null && threads !in 1..MOST_THREADS) {
-        throw UsageException("threads is $threads, expected 1 to $MOST_THREADS")
-    }
+    if (threads !in 1..MOST_THREADS) throw UsageException("threads is $threads, expected 1 to $MOST_THREADS")
     return OpenProgram { role ->
+        val spec = manifest.programs.getValue(role)
         val signature = manifest.generation.programs.getValue(role)
-        val options = ProgramOptions(threads ?: Machine.fastCores(), float16 = role in manifest.recipe.float16)
-        requirePlain(manifest.programs.getValue(role))
-        CheckedProgram(engine.open(file(manifest.programs.getValue(role)), role, signature, options), role, signature)
+        requirePlain(spec)
+        val program = ProgramFile(role, file(spec), spec.sha256, spec.memory.keptBytes, signature)
+        val options = ProgramOptions(threads, float16 = role in manifest.recipe.float16, packedWeights)
+        CheckedProgram(engine.open(program, options), role, signature)
     }
 }
 

@@ -21,10 +21,10 @@ private val INPUTS = listOf("own", "golden")
 private val FORMATS = listOf("wav", "flac", "ogg", "mp3")
 
 /** Who ran it, and the engine below. */
-public data class RuntimeInfo(val name: String, val version: String, val engine: String, val engineVersion: String)
+internal data class RuntimeInfo(val name: String, val version: String, val engine: String, val engineVersion: String)
 
 /** Which bundle. [manifestSha256]: of manifest.json's bytes. */
-public data class BundleIdentity(
+internal data class BundleIdentity(
     val manifestSha256: String,
     val model: String,
     val backend: String,
@@ -32,7 +32,7 @@ public data class BundleIdentity(
 )
 
 /** One event: seconds to load and to run, and the most memory since its stage began, in MB of 10^6 bytes. */
-public data class StageRecord(
+internal data class StageRecord(
     val stage: String,
     val index: Long,
     val count: Long,
@@ -49,7 +49,7 @@ public data class StageRecord(
  * @property inputs "own", or "golden" where every stage got the reference's.
  * @property openSeconds opening the bundle, which belongs to no stage.
  */
-public data class RunInfo(
+internal data class RunInfo(
     val runtime: RuntimeInfo,
     val bundle: BundleIdentity,
     val label: String,
@@ -64,10 +64,13 @@ public data class RunInfo(
 /**
  * The record of a run: where it was made, how long each stage took, and every tensor between the stages, as
  * `edge-export compare` reads it. It judges nothing.
- *
- * @property tensors by the names and the layout of the golden vectors; what the device gave, NaN included.
+ * Its tensors have the names and the layout of the golden vectors; they are what the device gave, NaN included.
  */
-public class Record(public val run: RunInfo, public val tensors: Tensors, public val wav: WavReport?) {
+public class Record internal constructor(
+    internal val run: RunInfo,
+    internal val tensors: Tensors,
+    internal val wav: WavReport?,
+) {
     /** Write it as JSON; the prompt is in it. The stream is not closed. */
     @OptIn(ExperimentalSerializationApi::class)
     public fun write(out: OutputStream) {
@@ -75,7 +78,7 @@ public class Record(public val run: RunInfo, public val tensors: Tensors, public
         out.write('\n'.code)
     }
 
-    public companion object {
+    internal companion object {
         @OptIn(ExperimentalSerializationApi::class)
         private val FORMAT = Json {
             prettyPrint = true
@@ -87,7 +90,7 @@ public class Record(public val run: RunInfo, public val tensors: Tensors, public
          *
          * @throws RecordException it cannot be read, is no record, of another version, or contradicts itself.
          */
-        public fun read(file: File): Record {
+        fun read(file: File): Record {
             if (!file.isFile) {
                 throw RecordException(
                     "no record at $file: not a file; make one with `edge-export device run --record FILE`",
@@ -110,7 +113,7 @@ public class Record(public val run: RunInfo, public val tensors: Tensors, public
         }
 
         /** A record from its JSON text; [RecordException] says what is wrong with it, and where. */
-        public fun parse(text: String): Record = try {
+        fun parse(text: String): Record = try {
             parsed(StrictJson.parse(text))
         } catch (error: FormatException) {
             throw RecordException("it is no JSON (${error.message}); make it again", error)
@@ -125,9 +128,6 @@ public class Recorder {
     private val made = ArrayList<Event>()
     private val peaksMb = ArrayList<Double>()
 
-    /** The events so far. */
-    public val events: List<Event> get() = made
-
     internal fun add(event: Event) {
         made += event
         peaksMb += Machine.peakMemoryMb()
@@ -139,27 +139,53 @@ public class Recorder {
         programs.open(role)
     }
 
-    /** The record of the generation of [request] that this watched, to its end. [generator] made it. */
-    public fun record(generator: Generator, request: Request, run: RunInfo, wav: WavReport?): Record {
+    /**
+     * The record of the generation of [request] that this watched, to its end; [generator] made it.
+     *
+     * @param runtime who ran it, by name and [version].
+     * @param openSeconds it took to open the bundle.
+     * @param label a word for the place, such as "app:pixel-8".
+     * @param wav what became of the sound, where it was written.
+     */
+    public fun record(
+        generator: Generator,
+        request: Request,
+        runtime: String,
+        version: String,
+        openSeconds: Double,
+        label: String = "",
+        wav: WavReport? = null,
+    ): Record {
         val spec = generator.bundle.manifest.generation
         val resolved = request.resolved(spec)
-        val stages = made.mapIndexed { place, event ->
-            StageRecord(
-                stage = event.stage,
-                index = event.index.toLong(),
-                count = event.count.toLong(),
-                load = event.load,
-                run = event.run,
-                peakRssMb = peaksMb[place],
-            )
-        }
-        val tensors = tensorsOf(spec, resolved, generator.encode(resolved), made)
-        return Record(run.copy(request = resolved, stages = stages), tensors, wav)
+        val run = RunInfo(
+            runtime = RuntimeInfo(runtime, version, generator.engine.backend, generator.engine.version),
+            bundle = generator.bundle.identity,
+            label = label,
+            machine = Machine.current(),
+            threads = generator.threads.toLong(),
+            request = resolved,
+            inputs = "own",
+            openSeconds = openSeconds,
+            stages = stages(),
+        )
+        return Record(run, tensorsOf(spec, resolved, generator.encode(resolved), made), wav)
+    }
+
+    private fun stages() = made.mapIndexed { place, event ->
+        StageRecord(
+            stage = event.stage,
+            index = event.index.toLong(),
+            count = event.count.toLong(),
+            load = event.load,
+            run = event.run,
+            peakRssMb = peaksMb[place],
+        )
     }
 }
 
 /** Which bundle this is, for a record. */
-public val Bundle.identity: BundleIdentity
+internal val Bundle.identity: BundleIdentity
     get() = BundleIdentity(manifestSha256, manifest.model.name, manifest.backend, manifest.recipe.name)
 
 private fun document(record: Record): JsonObject {
@@ -413,7 +439,7 @@ private fun sizesOf(value: JsonElement): List<Long>? {
  *
  * @throws RecordException it is of another bundle, or lacks a tensor.
  */
-public fun Record.check(bundle: Bundle) {
+internal fun Record.check(bundle: Bundle) {
     checkIdentity(bundle)
     val expected = recordLayout(bundle)
     for (name in (expected.keys + tensors.keys).sorted()) {

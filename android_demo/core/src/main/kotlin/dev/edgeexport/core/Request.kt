@@ -2,28 +2,26 @@ package dev.edgeexport.core
 
 import kotlinx.serialization.json.JsonElement
 import kotlin.math.floor
-import kotlin.math.min
 
 private const val MAX_PROMPT_CHARACTERS = 100_000
-private const val DEFAULT_SECONDS = 7.0
 
 /**
  * One clip: what to generate. It does not know how anything is computed.
  *
- * @property seconds of sound, above 0 and at most [GenerationSpec.secondsLimit].
+ * @property seconds of sound, above 0 and at most [Manifest.secondsLimit].
  * @property seed 0..[MAX_SEED]; the same prompt, seconds, seed and steps give the same sound.
  * @property steps null means the bundle's own; where a request is kept, it is a number.
  */
 public data class Request(val prompt: String, val seconds: Double, val seed: Long = 0, val steps: Int? = null) {
     /** The same request with nothing left open, as it is kept. */
-    public fun resolved(spec: GenerationSpec): Request = copy(steps = steps ?: spec.sampler.steps)
+    internal fun resolved(spec: GenerationSpec): Request = copy(steps = steps ?: spec.sampler.steps)
 
     /**
      * Refuse what the model cannot do, before anything is loaded.
      *
      * @throws UsageException an empty or absurdly long prompt; seconds, steps or a seed out of range.
      */
-    public fun check(spec: GenerationSpec) {
+    internal fun check(spec: GenerationSpec) {
         checkPrompt(spec)
         checkSeconds(spec)
         spec.sampler.schedule(steps)
@@ -56,11 +54,6 @@ public data class Request(val prompt: String, val seconds: Double, val seed: Lon
         if (samplesIn(seconds, spec.audio.sampleRate) < 1) {
             throw UsageException("seconds is $brief, less than one sample; ask for more")
         }
-    }
-
-    public companion object {
-        /** 7 seconds, or the model's whole clip where that is shorter. */
-        public fun defaultSeconds(spec: GenerationSpec): Double = min(DEFAULT_SECONDS, spec.secondsLimit)
     }
 }
 

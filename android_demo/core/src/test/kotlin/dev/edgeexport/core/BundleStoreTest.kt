@@ -14,6 +14,7 @@ import org.junit.jupiter.api.io.TempDir
 import java.io.ByteArrayInputStream
 import java.io.ByteArrayOutputStream
 import java.io.File
+import java.io.FileNotFoundException
 import java.io.FileOutputStream
 import java.io.IOException
 import java.io.InputStream
@@ -98,6 +99,36 @@ class BundleStoreTest {
         assertEquals(NAMES.sumOf { File(TINY_BUNDLE, it).length() }, progress.last())
         assertEquals(progress.sorted(), progress)
         Bundle.open(bundle.folder, check = true)
+    }
+
+    @Test
+    fun `files come in by their names, without golden vectors or with them, and no others`() {
+        fun comeIn(names: List<String>) = runBlocking {
+            store.importFiles("assets") {
+                if (it in names) File(TINY_BUNDLE, it).inputStream() else throw FileNotFoundException(it)
+            }
+        }
+        for (names in listOf(NAMES, NAMES - "golden.safetensors")) {
+            val bundle = comeIn(names)
+            assertEquals("golden.safetensors" in names, Bundle.open(bundle.folder, check = true).hasGolden)
+            store.delete(bundle.folder)
+        }
+        for (lacking in NAMES - "golden.safetensors") {
+            val message = refusal<BundleException> { comeIn(NAMES - lacking) }
+            assertEquals("cannot read assets/$lacking: $lacking; copy it again", message)
+        }
+    }
+
+    @Test
+    fun `what was hashed when it came in need not be hashed when it is opened`() {
+        val receipts = Receipts(File(folder, "receipts"))
+        val store = BundleStore(kept, "android-arm64", receipts)
+        val last = NAMES.sumOf { File(TINY_BUNDLE, it).length() }
+        val bundle = runBlocking {
+            store.importFolder(TINY_BUNDLE) { if (it == last) Thread.sleep(2_100) } // younger files are not trusted
+        }
+        val known = receipts.read(bundle.folder, bundle.manifestSha256)
+        assertEquals(bundle.manifest.files.associate { it.file to Receipts.identity(bundle.file(it)) }, known)
     }
 
     @Test

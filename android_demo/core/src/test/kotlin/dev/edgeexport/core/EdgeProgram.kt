@@ -22,14 +22,19 @@ class EdgeProgram(library: File) : Engine {
         native.getFunction("edge_program_version").invokePointer(emptyArray()).getPointer(ENGINE_VERSION).getString(0)
     override val overhead = Estimate(mappedBytes = 6_000_000, privateBytes = 5_000_000)
 
-    override fun open(file: File, role: String, signature: Signature, options: ProgramOptions): Program {
-        val inputs = signature.inputs.sortedBy { it.position }
-        val outputs = signature.outputs.sortedBy { it.position }
+    override fun open(program: ProgramFile, options: ProgramOptions): Program {
+        val role = program.role
+        val inputs = program.signature.inputs.sortedBy { it.position }
+        val outputs = program.signature.outputs.sortedBy { it.position }
         val made = PointerByReference()
         Arena().use { arena ->
             val asked = arena.memory(OPTIONS_BYTES)
-            asked.setPointer(0, arena.text(file.path))
+            asked.setPointer(0, arena.text(program.file.path))
+            asked.setPointer(WORD, arena.text(program.sha256))
+            asked.setInt(2 * WORD, 1)
             asked.setInt(2 * WORD + Int.SIZE_BYTES, options.threads)
+            options.packedWeights?.let { asked.setPointer(3 * WORD, arena.text(it.path)) }
+            asked.setLong(4 * WORD, program.keptBytes)
             asked.setPointer(5 * WORD, arena.tensors(inputs))
             asked.setLong(6 * WORD, inputs.size.toLong())
             asked.setPointer(7 * WORD, arena.tensors(outputs))

@@ -243,9 +243,34 @@ class GeneratorTest {
         val litert = object : Engine by engine {
             override val backend = "litert"
         }
-        val error = assertThrows<UsageException> { bundle.programs(litert) }
+        val error = assertThrows<UsageException> { Generator(bundle, litert) }
         assertEquals("no engine called 'executorch'; choose from litert", error.message)
-        for (threads in listOf(0, -1, 257)) assertThrows<UsageException> { bundle.programs(engine, threads) }
+        for (threads in listOf(0, -1, 257)) assertThrows<UsageException> { Generator(bundle, engine, threads) }
+    }
+
+    @Test
+    fun `the engine is told the threads, and where packed weights are kept`(@TempDir folder: File) {
+        val bundle = Bundle.open(TINY_BUNDLE)
+        val engine = StandIn(bundle.manifest.generation)
+        val alone = Generator(bundle, engine, threads = 3, keepLoaded = false)
+        runBlocking { alone.events(REQUEST).take(1).collect() }
+        assertEquals(ProgramOptions(threads = 3), engine.asked)
+        val kept = Generator(bundle, engine, packedWeights = folder)
+        runBlocking { kept.events(REQUEST).take(1).collect() }
+        assertEquals(ProgramOptions(Machine.fastCores(), packedWeights = folder), engine.asked)
+        assertTrue(kept.estimate(REQUEST).mappedBytes > Generator(bundle, engine).estimate(REQUEST).mappedBytes)
+    }
+
+    @Test
+    fun `programs that are not in use are let go when memory is short, and loaded again`() = runBlocking {
+        val (generator, engine) = standIn()
+        val expected = samples(generator.generate(REQUEST))
+        val made = generator.generate(OTHER) { if (it.stage == "dit") generator.unload() }
+        assertEquals(listOf("close conditioner", "close decoder", "close decoder_tail"), engine.log.filter { "close" in it }.sorted())
+        assertEquals(REQUEST.steps, made.times.getValue("dit").runs.size)
+        generator.unload()
+        assertEquals(engine.opened, engine.closed)
+        assertEquals(expected, samples(generator.generate(REQUEST)))
     }
 
     @Test
@@ -262,7 +287,8 @@ class GeneratorTest {
         val spec = onePieceSpec(Bundle.open(TINY_BUNDLE).manifest.generation)
         val engine = StandIn(spec)
         val loop = Loop(spec) { role ->
-            engine.open(File(role), role, spec.programs.getValue(role), ProgramOptions(threads = 1))
+            val file = ProgramFile(role, File(role), sha256 = "", keptBytes = 0, spec.programs.getValue(role))
+            engine.open(file, ProgramOptions(threads = 1))
         }
         val prompt = standIn().first.encode(REQUEST)
         val events = loop.generate(REQUEST, prompt).toList()
@@ -310,20 +336,10 @@ class GeneratorTest {
         val bundle = generator.bundle
         val recorder = Recorder()
         generator.events(REQUEST, recorder).collect()
-        val run = RunInfo(
-            runtime = RuntimeInfo("core", "0.1.0", "executorch", ""),
-            bundle = bundle.identity,
-            label = "here",
-            machine = Machine.current(),
-            threads = 1,
-            request = REQUEST,
-            inputs = "own",
-            openSeconds = 0.5,
-            stages = emptyList(),
-        )
         val wav = standIn().first.generate(REQUEST).save(File(folder, "x.wav"))
-        val record = recorder.record(generator, REQUEST, run, wav)
+        val record = recorder.record(generator, REQUEST, "core", "0.1.0", openSeconds = 0.5, "here", wav)
         record.check(bundle)
+        assertEquals(listOf("core", "executorch", "stand-in"), record.run.runtime.run { listOf(name, engine, engineVersion) })
         assertEquals(EVENTS, record.run.stages.map { it.stage })
         assertTrue(record.run.stages.all { it.peakRssMb > 1 })
         val text = ByteArrayOutputStream().also { record.write(it) }.toString("UTF-8")
@@ -354,7 +370,7 @@ class GeneratorTest {
         val bundle = Bundle.open(TINY_BUNDLE)
         val golden = bundle.readGolden()
         val engine = Recorded(bundle.manifest.generation, golden)
-        val generator = Generator(bundle, bundle.programs(engine), engine.overhead)
+        val generator = Generator(bundle, engine)
         val checks = generator.prove().toList()
         val outputs = bundle.manifest.generation.programs.getValue("conditioner").outputs.size
         assertEquals(8 + outputs, checks.size)
@@ -409,10 +425,10 @@ private class Recorded(spec: GenerationSpec, private val golden: Tensors) : Engi
     private val handed = spec.programs.getValue("decoder").outputs.single().shape
     private val conditioning = spec.programs.getValue("conditioner").outputs.map { it.name }
 
-    override fun open(file: File, role: String, signature: Signature, options: ProgramOptions): Program =
+    override fun open(program: ProgramFile, options: ProgramOptions): Program =
         object : Program {
             override fun run(inputs: Tensors): Tensors {
-                val made = when (role) {
+                val made = when (program.role) {
                     "conditioner" -> golden.filterKeys { it in conditioning }
                     "dit" -> mapOf("velocity" to velocity(inputs.getValue("sigma").toFloatArray()[0]))
                     "decoder" -> mapOf("features" to places(inputs.getValue("latent").toFloatArray()))

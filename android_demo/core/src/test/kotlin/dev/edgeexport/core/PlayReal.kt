@@ -28,26 +28,14 @@ object PlayReal {
     private fun play(engine: Engine, folder: File, requests: List<Request>, out: File) = runBlocking {
         val bundle: Bundle
         val seconds = measureNanoTime { bundle = Bundle.open(folder) } / 1e9
-        Generator(bundle, bundle.programs(engine), engine.overhead, keepLoaded = false).use { generator ->
+        Generator(bundle, engine, packedWeights = File(out.parentFile, "weights"), keepLoaded = false).use { generator ->
             for ((number, request) in requests.withIndex()) {
                 val recorder = Recorder()
                 val wav = generator.generate(request, recorder).save(File("$out-$number.wav"))
-                val record = recorder.record(generator, request, runInfo(bundle, engine, request, seconds), wav)
+                val record = recorder.record(generator, request, "core", "test", seconds, wav = wav)
                 File("$out-$number.json").outputStream().use { record.write(it) }
             }
             generator.prove().collect { check(it.passed) { "$it" } }
         }
     }
-
-    private fun runInfo(bundle: Bundle, engine: Engine, request: Request, openSeconds: Double) = RunInfo(
-        runtime = RuntimeInfo("core", "test", engine.backend, engine.version),
-        bundle = bundle.identity,
-        label = "",
-        machine = Machine.current(),
-        threads = Machine.fastCores().toLong(),
-        request = request,
-        inputs = "own",
-        openSeconds = openSeconds,
-        stages = emptyList(),
-    )
 }

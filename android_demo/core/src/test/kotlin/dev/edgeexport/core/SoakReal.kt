@@ -68,15 +68,17 @@ object SoakReal {
     }
 }
 
-private class Soak(private val bundle: Bundle, private val engine: Engine) {
+private class Soak(private val bundle: Bundle, private val real: Engine) {
     private val open = ConcurrentHashMap.newKeySet<Program>()
     private val alone = generator(keepLoaded = true).use { generator ->
         runBlocking { listOf(FIRST, SECOND).associateWith { generator.events(it).toList() } }
     }
 
     private fun generator(keepLoaded: Boolean): Generator {
-        val programs = bundle.programs(engine)
-        return Generator(bundle, { counted(programs.open(it)) }, engine.overhead, keepLoaded)
+        val counting = object : Engine by real {
+            override fun open(program: ProgramFile, options: ProgramOptions) = counted(real.open(program, options))
+        }
+        return Generator(bundle, counting, keepLoaded = keepLoaded)
     }
 
     private fun counted(program: Program): Program = object : Program by program {

@@ -97,7 +97,7 @@ fun main(arguments: Array<String>) {
     val coldOwn = milliseconds { own(bundle, tokenizer, folder) }
     val own = (1..9).map { milliseconds { own(bundle, tokenizer, folder) } }.sorted()[4]
     val engine = StandIn(bundle.manifest.generation)
-    val generator = Generator(bundle, bundle.programs(engine), engine.overhead)
+    val generator = Generator(bundle, engine)
     val request = Request("warm arpeggios on house beats 120BPM", bundle.manifest.generation.secondsLimit)
     val clip = runBlocking { generator.generate(request) }
     clip.save(File(folder.parentFile, "x.wav"))

@@ -1,7 +1,5 @@
 package dev.edgeexport.core
 
-import java.io.File
-
 /**
  * Programs of plain float32 arithmetic, as tests/fixtures/standin.py has them: whole generations are equal to the byte.
  *
@@ -10,7 +8,7 @@ import java.io.File
  * latent[c, t / hop] * 0.25; or, where it has a tail, feature t of channel c is latent[c, t / rate] * 0.5. decoder_tail:
  * sample t of channel c is features[c, t / hop] * 0.5 + (t / hop) / 1024.
  */
-class StandIn(private val spec: GenerationSpec) : Engine {
+internal class StandIn(private val spec: GenerationSpec) : Engine {
     override val backend = "executorch"
     override val version = "stand-in"
     override val overhead = Estimate(0, 0)
@@ -20,13 +18,18 @@ class StandIn(private val spec: GenerationSpec) : Engine {
     val opened get() = log.count { it.startsWith("open") }
     val closed get() = log.count { it.startsWith("close") }
 
+    /** Of the program that was opened last. */
+    var asked: ProgramOptions? = null
+
     /** Called before each run, with the program's role. */
     var beforeRun: (String) -> Unit = {}
 
     /** What becomes of outputs. */
     var spoil: (role: String, outputs: Tensors) -> Tensors = { _, outputs -> outputs }
 
-    override fun open(file: File, role: String, signature: Signature, options: ProgramOptions): Program {
+    override fun open(program: ProgramFile, options: ProgramOptions): Program {
+        val role = program.role
+        asked = options
         note("open $role")
         return object : Program {
             private var isOpen = true
@@ -97,7 +100,7 @@ class StandIn(private val spec: GenerationSpec) : Engine {
 }
 
 /** The tiny bundle with stand-ins for its programs. */
-fun standIn(bundle: Bundle = Bundle.open(TINY_BUNDLE), keepLoaded: Boolean = true): Pair<Generator, StandIn> {
+internal fun standIn(bundle: Bundle = Bundle.open(TINY_BUNDLE), keepLoaded: Boolean = true): Pair<Generator, StandIn> {
     val engine = StandIn(bundle.manifest.generation)
-    return Generator(bundle, bundle.programs(engine), engine.overhead, keepLoaded) to engine
+    return Generator(bundle, engine, keepLoaded = keepLoaded) to engine
 }
