@@ -29,6 +29,8 @@ def start(seconds: float, peak: float = 400.0) -> dict[str, float]:
         "load_seconds": seconds / 10,
         "open_seconds": 0.01,
         "peak_rss_mb": peak,
+        "baseline_rss_mb": 50.0,
+        "estimated_mb": (peak - 50) * 1.1,
         "process_seconds": seconds + 1,
     }
 
@@ -70,6 +72,7 @@ def test_the_summary_has_what_goals_are_set_for(raw):
     }
     assert found["warm"] == {"ratio_7s_litert": 5.0, "ratio_7s_executorch": 4.0}
     assert found["peak_rss_mb"] == {"litert": 400.0, "executorch_native": 400.0, "built_in_native": 59.0}
+    assert found["estimate_off"] == pytest.approx({"litert": 0.1, "executorch": 0.1})
     assert found["roof_fraction"].keys() == {"dit", "decoder"}
     assert found["build"].keys() == {"litert", "executorch"}
     assert all(each.keys() == {"seconds", "peak_rss_mb"} for each in found["build"].values())
