@@ -261,7 +261,7 @@ def reached(aim: Aim, results: Record) -> str:
 
 
 def is_of_goals(machine: Record) -> bool:
-    """Whether goals in seconds were set on such a CPU: AMD's with fast int8, from a time when records named no features."""
+    """Whether goals in seconds were set on such a CPU: AMD's with fast int8; records of that time name no features."""
     return machine["cpu"].startswith("AMD") and "avx512_vnni" in machine.get("cpu_features", ("avx512_vnni",))
 
 
