@@ -1,6 +1,5 @@
 pluginManagement {
     repositories {
-        google()
         mavenCentral()
         gradlePluginPortal()
     }
@@ -14,7 +13,6 @@ plugins {
 dependencyResolutionManagement {
     repositoriesMode = RepositoriesMode.FAIL_ON_PROJECT_REPOS
     repositories {
-        google()
         mavenCentral()
     }
 }
@@ -22,5 +20,3 @@ dependencyResolutionManagement {
 rootProject.name = "edge-export-android"
 
 include(":core")
-include(":sdk")
-include(":app")

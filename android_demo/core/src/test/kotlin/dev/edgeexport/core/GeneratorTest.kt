@@ -360,6 +360,22 @@ class GeneratorTest {
         refuseOthers(read, bundle)
     }
 
+    @Test
+    fun `a record holds the conditioning that was known from the sound before`() = runBlocking {
+        val (generator, _) = standIn()
+        val (first, second) = List(2) {
+            val recorder = Recorder()
+            generator.generate(REQUEST, recorder)
+            recorder.record(generator, REQUEST, "core", "0.1.0", openSeconds = 0.5)
+        }
+        second.check(generator.bundle)
+        assertEquals(EVENTS - "conditioner", second.run.stages.map { it.stage })
+        assertEquals(first.tensors.keys, second.tensors.keys)
+        for ((name, tensor) in first.tensors) assertEquals(tensor.view(), second.tensors.getValue(name).view(), name)
+        val text = ByteArrayOutputStream().also { second.write(it) }.toString("UTF-8")
+        assertEquals(second.run, Record.parse(text).run)
+    }
+
     private fun refuseOthers(record: Record, bundle: Bundle) {
         fun refusal(run: RunInfo = record.run, tensors: Tensors = record.tensors, wav: WavReport? = record.wav) =
             assertThrows<RecordException> { Record(run, tensors, wav).check(bundle) }.message
