@@ -149,7 +149,12 @@ class Generator:
         return pieces(self.spec, request, window=self._window, conditioned=conditioned)
 
     def estimate(self, request: Request) -> Estimate:
-        """What `request` will take of memory with the bundle's own programs: growth over a process with none open."""
+        """What `request` will take of memory with the bundle's own programs: growth over a process with none open.
+
+        Raises:
+            UsageError: a request out of range.
+        """
+        check_request(request, self.spec)
         return estimate_request(self.bundle.manifest, request, keep_loaded=self._keep_loaded)
 
     def events(
@@ -192,6 +197,8 @@ class Generator:
         Raises:
             UsageError, GenerationError: as `events` does.
         """
+        if not isinstance(prompt, str | Request):
+            raise UsageError(f"prompt is {prompt!r}, expected text or a request")
         if isinstance(prompt, str):
             request = self.request(prompt, seconds=seconds, seed=seed, steps=steps)
         elif (seconds, seed, steps) == (None, 0, None):

@@ -61,8 +61,10 @@ def check_request(request: Request, spec: GenerationSpec) -> None:
     """Refuse what the model cannot do, before anything is loaded.
 
     Raises:
-        UsageError: an empty or absurdly long prompt; seconds, steps or a seed out of range, or no numbers.
+        UsageError: an empty or absurdly long prompt; seconds, steps or a seed out of range, or no numbers; no request.
     """
+    if not isinstance(request, Request):
+        raise UsageError(f"{request!r} is no request; make one with `generator.request(prompt, ...)`")
     _check_types(request)
     if not request.prompt.strip():
         raise UsageError('the prompt is empty; say what to play, such as "warm arpeggios on house beats"')

@@ -20,7 +20,7 @@ from runtime_py import __main__ as command
 from runtime_py.audio import read_wav
 from runtime_py.bundle import Bundle
 from runtime_py.engine import Tensors
-from runtime_py.errors import BundleError, GenerationError, UsageError
+from runtime_py.errors import BundleError, GenerationError, OutputError, UsageError
 from runtime_py.generator import Clip, Generator
 from runtime_py.loop import Event, generate
 from runtime_py.manifest import MANIFEST_FILE, dump_manifest
@@ -90,6 +90,31 @@ def test_three_lines_play_a_bundle(built, tmp_path, kind):
 def test_what_is_no_bundle_is_refused(tmp_path):
     with pytest.raises(BundleError, match="not a folder"):
         load(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b", ""])
+def test_a_name_that_no_folder_can_have_is_no_bundle(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BundleError):
+        load(name)
+
+
+@pytest.mark.parametrize("wrong", ["rain", None, 5])
+@pytest.mark.parametrize("call", ["events", "pieces", "estimate", "encode"])
+def test_what_is_no_request_is_refused(generator, call, wrong):
+    with pytest.raises(UsageError, match=f"{wrong!r} is no request; make one"):
+        getattr(generator, call)(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"rain", ["a", "b"]])
+def test_a_prompt_that_is_no_text_is_refused(generator, wrong):
+    with pytest.raises(UsageError, match="expected text or a request"):
+        generator.generate(wrong, seconds=0.2)
+
+
+def test_a_clip_is_not_saved_under_a_name_that_no_file_can_have(generator, tmp_path):
+    with pytest.raises(OutputError, match="File name too long"):
+        generator.generate(REQUEST).save(tmp_path / f"{'n' * 300}.wav")
 
 
 def test_a_clip_knows_its_length_and_times_and_can_be_kept_as_it_is(generator, tmp_path):
@@ -332,6 +357,7 @@ def test_the_command_line_says_what_the_api_says(built, tmp_path, capsys, change
         load(folder).events(request)
     words = [f"--prompt={request.prompt}", f"--seconds={request.seconds}", f"--seed={request.seed}"]
     words += [] if request.steps is None else [f"--steps={request.steps}"]
+    capsys.readouterr()  # what a toolchain may have said that built the bundle just now
     assert command.main([f"--bundle={folder}", f"--out={tmp_path / 'x.wav'}", *words]) == 2
     assert capsys.readouterr().err == f"runtime_py: error: {caught.value}\n"
 
