@@ -13,11 +13,10 @@ import dev.edgeexport.core.Audio
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.channels.Channel
 import kotlinx.coroutines.coroutineScope
-import kotlinx.coroutines.delay
+import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.ensureActive
+import kotlinx.coroutines.job
 import kotlinx.coroutines.launch
-import kotlinx.coroutines.withContext
-import kotlin.coroutines.coroutineContext
 
 /**
  * A loudspeaker for pieces of sound: it begins with the first one, and waits for those that are still being made.
@@ -53,12 +52,10 @@ public class AudioOutput(private val context: Context) {
     }
 
     private suspend fun withFocus(action: suspend () -> Unit) {
-        val job = coroutineContext
+        val playing = currentCoroutineContext().job
         val request = AudioFocusRequest.Builder(AudioManager.AUDIOFOCUS_GAIN)
             .setAudioAttributes(attributes)
-            .setOnAudioFocusChangeListener { change ->
-                if (change < 0) job[kotlinx.coroutines.Job]?.cancel()
-            }
+            .setOnAudioFocusChangeListener { change -> if (change < 0) playing.cancel() }
             .build()
         if (manager.requestAudioFocus(request) != AudioManager.AUDIOFOCUS_REQUEST_GRANTED) return
         try {
@@ -80,7 +77,7 @@ public class AudioOutput(private val context: Context) {
                 sink.writeAll(piece) { onFrame(sink.playbackHeadPosition) }
                 written += piece.samples
             }
-            track?.drain(written, onFrame)
+            track?.let { sink -> sink.pushOut(written, onFrame) }
         } finally {
             track?.apply {
                 pause()
@@ -88,6 +85,13 @@ public class AudioOutput(private val context: Context) {
                 release()
             }
         }
+    }
+
+    /** Silence behind the last of [written] frames, as much as the track holds: once it is in, the sound is out. */
+    private suspend fun AudioTrack.pushOut(written: Int, onFrame: (Int) -> Unit) {
+        val silence = Audio(List(channelCount) { FloatArray(bufferSizeInFrames) }, sampleRate)
+        writeAll(silence) { onFrame(minOf(playbackHeadPosition, written)) }
+        onFrame(written)
     }
 
     private fun trackFor(piece: Audio): AudioTrack {
@@ -111,7 +115,7 @@ public class AudioOutput(private val context: Context) {
         val numbers = interleaved(piece)
         var place = 0
         while (place < numbers.size) {
-            coroutineContext.ensureActive()
+            currentCoroutineContext().ensureActive()
             val part = minOf(PART * piece.channels.size, numbers.size - place)
             val taken = write(numbers, place, part, AudioTrack.WRITE_BLOCKING)
             if (taken <= 0) return
@@ -120,20 +124,8 @@ public class AudioOutput(private val context: Context) {
         }
     }
 
-    private suspend fun AudioTrack.drain(frames: Int, onFrame: (Int) -> Unit) {
-        stop() // what was written is played to its end
-        var last = -1
-        while (playbackHeadPosition in (last + 1) until frames) {
-            last = playbackHeadPosition
-            onFrame(last)
-            delay(POLL_MS)
-        }
-        onFrame(frames)
-    }
-
     private companion object {
         const val PART = 4096
-        const val POLL_MS = 50L
     }
 }
 

@@ -20,6 +20,14 @@ public class CrashNote internal constructor(private val file: File) {
         return text
     }
 
+    /** [work] with a note of [what] it is. */
+    internal suspend fun <T> during(what: String, work: suspend () -> T): T = try {
+        write(what)
+        work()
+    } finally {
+        clear()
+    }
+
     internal fun write(what: String) {
         file.parentFile?.mkdirs()
         file.writeText(what)

@@ -122,7 +122,7 @@ public class EdgeAudioGenerator internal constructor(
     public fun prove(): Flow<Check> = flow {
         val checks = Channel<Check>(Channel.UNLIMITED)
         val job = start(GeneratorState.Generating(bundle.manifest.goldenRequest, step = null), checks) {
-            core.prove().collect { checks.send(it) }
+            note.during("proof") { core.prove().collect { checks.send(it) } }
         }
         try {
             for (check in checks) emit(check)
@@ -131,9 +131,9 @@ public class EdgeAudioGenerator internal constructor(
         }
     }
 
-    /** Let programs go that stay loaded from one generation to the next: the system is short of memory. */
+    /** Let programs go that stay loaded and have no work: the system is short of memory. */
     public fun trimMemory() {
-        scope.launch { core.unload() }
+        scope.launch(Dispatchers.IO) { core.unload() } // between two pieces of work; on the own thread it came after all
     }
 
     /** Let all of it go. A generation under way ends with [GenerationException]. */

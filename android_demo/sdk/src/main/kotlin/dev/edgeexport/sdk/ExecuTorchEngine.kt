@@ -32,7 +32,7 @@ public class ExecuTorchEngine : Engine {
     override fun open(program: ProgramFile, options: ProgramOptions): Program {
         val module = try {
             Module.load(program.file.path, Module.LOAD_MODE_MMAP, options.threads)
-        } catch (error: UnsatisfiedLinkError) {
+        } catch (error: LinkageError) {
             throw MissingDependencyException("ExecuTorch's library is not in this app for this CPU", error)
         } catch (error: RuntimeException) {
             throw BundleException("${program.file} is no program that ExecuTorch runs: ${error.message}", error)

@@ -7,6 +7,8 @@ import dev.edgeexport.core.BundleException
 import dev.edgeexport.core.BundleStore
 import dev.edgeexport.core.Receipts
 import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.sync.Mutex
+import kotlinx.coroutines.sync.withLock
 import kotlinx.coroutines.withContext
 import java.io.File
 import java.io.IOException
@@ -38,9 +40,8 @@ public class InstalledBundles(private val context: Context, target: String = "an
      * @throws BundleException there is none of that name, or it is damaged, of another version or target.
      * @throws dev.edgeexport.core.OutputException there is no room.
      */
-    public suspend fun fromAssets(name: String, onBytes: (Long) -> Unit = {}): Bundle = io {
+    public suspend fun fromAssets(name: String, onBytes: (Long) -> Unit = {}): Bundle = importing {
         known(name) ?: run {
-            store.cleanUp()
             val bundle = store.importFiles(name, onBytes) { context.assets.open("$name/$it") }
             unpacked.edit().putString(name, "$appVersion ${bundle.folder.name}").apply()
             bundle
@@ -53,14 +54,12 @@ public class InstalledBundles(private val context: Context, target: String = "an
      * @throws BundleException it is no bundle, damaged, unsafe to unpack, of another version or target.
      * @throws dev.edgeexport.core.OutputException there is no room.
      */
-    public suspend fun fromZip(uri: Uri, onBytes: (Long) -> Unit = {}): Bundle = io {
-        store.cleanUp()
+    public suspend fun fromZip(uri: Uri, onBytes: (Long) -> Unit = {}): Bundle = importing {
         opened(uri).use { store.importZip(it, uri.lastPathSegment ?: "the zip", onBytes) }
     }
 
     /** Take in a folder, such as one that the app itself has downloaded; else as [fromZip]. */
-    public suspend fun fromFolder(folder: File, onBytes: (Long) -> Unit = {}): Bundle = io {
-        store.cleanUp()
+    public suspend fun fromFolder(folder: File, onBytes: (Long) -> Unit = {}): Bundle = importing {
         store.importFolder(folder, onBytes)
     }
 
@@ -88,4 +87,16 @@ public class InstalledBundles(private val context: Context, target: String = "an
     } ?: throw BundleException("the file is not there any more; choose another")
 
     private suspend fun <T> io(action: suspend () -> T): T = withContext(Dispatchers.IO) { action() }
+
+    /** One import after another: what the one before left, when it was killed, goes first. */
+    private suspend fun importing(action: suspend () -> Bundle): Bundle = io {
+        TURN.withLock {
+            store.cleanUp()
+            action()
+        }
+    }
+
+    private companion object {
+        val TURN = Mutex()
+    }
 }

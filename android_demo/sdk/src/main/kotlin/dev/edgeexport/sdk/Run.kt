@@ -1,11 +1,10 @@
 package dev.edgeexport.sdk
 
 import dev.edgeexport.core.Audio
-import dev.edgeexport.core.Event
 import dev.edgeexport.core.Generator
 import dev.edgeexport.core.Recorder
 import dev.edgeexport.core.Request
-import java.nio.FloatBuffer
+import dev.edgeexport.core.Tensor
 
 /** The version of this library, for records. */
 public const val SDK_VERSION: String = "0.1.0"
@@ -23,30 +22,24 @@ internal class Run(
     private var frames = 0
 
     suspend fun play(openSeconds: Double, label: String, onEvent: suspend (GenerationEvent) -> Unit) {
-        val clip = try {
-            note.write(pieces.first())
+        val clip = note.during(pieces.first()) {
             generator.generate(request, recorder) { event ->
                 done++
                 note.write(pieces.getOrElse(done) { event.stage })
-                event.tensors["audio"]?.let { onEvent(sound(event)) }
+                event.tensors["audio"]?.let { onEvent(sound(it)) }
                 onEvent(GenerationEvent.Step(event.stage, event.index, event.count, timings.secondsLeft(pieces, done)))
             }
-        } finally {
-            note.clear()
         }
         timings.note(clip.times)
         val record = recorder.record(generator, clip.request, "edge-export-android", SDK_VERSION, openSeconds, label)
         onEvent(GenerationEvent.Done(clip, record))
     }
 
-    private fun sound(event: Event): GenerationEvent.Sound {
-        val tensor = event.tensors.getValue("audio")
-        val (channels, samples) = tensor.shape.map(Long::toInt)
-        val numbers: FloatBuffer = tensor.data.duplicate().order(tensor.data.order()).asFloatBuffer()
-        val audio = Audio(
-            List(channels) { FloatArray(samples).also { numbers.get(it) } },
-            generator.bundle.manifest.sampleRate,
-        )
+    private fun sound(tensor: Tensor): GenerationEvent.Sound {
+        val samples = tensor.shape[1].toInt()
+        val numbers = tensor.toFloatArray()
+        val channels = List(tensor.shape[0].toInt()) { numbers.copyOfRange(it * samples, (it + 1) * samples) }
+        val audio = Audio(channels, generator.bundle.manifest.sampleRate)
         return GenerationEvent.Sound(audio, frames).also { frames += samples }
     }
 }

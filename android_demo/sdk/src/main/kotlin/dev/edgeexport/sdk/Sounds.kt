@@ -1,5 +1,7 @@
 package dev.edgeexport.sdk
 
+import android.annotation.TargetApi
+import android.content.ClipData
 import android.content.ContentValues
 import android.content.Context
 import android.content.Intent
@@ -24,10 +26,11 @@ public class Sounds(private val context: Context) {
     public val canSave: Boolean get() = Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q
 
     /**
-     * Put a copy of [wav] into the device's music under [name], where other apps find it.
+     * Put a copy of [wav] into the device's music under [name], where other apps find it; where [canSave].
      *
      * @throws OutputException there is no room, or the system refuses.
      */
+    @TargetApi(Build.VERSION_CODES.Q)
     public suspend fun save(wav: File, name: String): Uri = writing("the music folder") {
         val resolver = context.contentResolver
         val values = ContentValues().apply {
@@ -67,7 +70,7 @@ public class Sounds(private val context: Context) {
             .setType(type)
             .putExtra(Intent.EXTRA_STREAM, uri)
             .addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION)
-        send.clipData = android.content.ClipData.newRawUri(file.name, uri) // the grant goes with it through the sheet
+        send.clipData = ClipData.newRawUri(file.name, uri) // the grant goes with it through the sheet
         return Intent.createChooser(send, null)
     }
 
