@@ -112,7 +112,10 @@ internal class ClipModel(
     /** The system's question for a place; its answer is for [saveTo]. */
     fun askWhere(clip: SavedClip): Intent = sounds.createDocument("${clip.title}.wav")
 
-    fun saveTo(clip: SavedClip, place: Uri) = holder.aside {
+    /** Of the clip whose WAV has that [name]. */
+    fun saveTo(name: String, place: Uri) = holder.aside {
+        val clip = withContext(Dispatchers.IO) { clips.list() }.find { it.wav.name == name }
+            ?: throw OutputException("the clip $name is gone; choose another")
         sounds.saveTo(clip.wav, place)
         holder.update { copy(message = Message.SAVED) }
     }

@@ -20,6 +20,9 @@ import java.io.IOException
 private const val IMPORT = 1
 private const val SAVE = 2
 private const val SAVING = "saving"
+
+/** What providers of files call a zip. */
+private val ZIP_TYPES = arrayOf("application/zip", "application/x-zip-compressed", "application/octet-stream")
 private const val MOST_NOTICE_CHARACTERS = 100_000
 
 /** The one screen: shows the model's state while it is seen, and asks the system for what only that has. */
@@ -45,7 +48,7 @@ internal class MainActivity :
 
     override fun onStart() {
         super.onStart()
-        showing = scope.launch { model.state.collect(::show) }
+        showing = scope.launch { model.state.collect { show(it) } }
     }
 
     override fun onStop() {
@@ -71,7 +74,7 @@ internal class MainActivity :
         when (requestCode) {
             IMPORT -> model.bundles.importZip(place)
 
-            SAVE -> model.state.value.clips.find { it.wav.name == saving }?.let { model.clips.saveTo(it, place) }
+            SAVE -> saving?.let { model.clips.saveTo(it, place) }
         }
     }
 
@@ -120,8 +123,13 @@ internal class MainActivity :
         )
     }
 
-    override fun importBundle() =
-        ask(Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE).setType("application/zip"), IMPORT)
+    override fun importBundle() {
+        val document = Intent(Intent.ACTION_OPEN_DOCUMENT)
+            .addCategory(Intent.CATEGORY_OPENABLE)
+            .setType("*/*")
+            .putExtra(Intent.EXTRA_MIME_TYPES, ZIP_TYPES)
+        ask(document, IMPORT)
+    }
 
     private fun show(state: MainState) {
         screen.render(state)

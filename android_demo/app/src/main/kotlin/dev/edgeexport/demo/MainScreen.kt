@@ -1,6 +1,7 @@
 package dev.edgeexport.demo
 
 import android.content.res.Resources
+import android.text.format.Formatter
 import android.view.LayoutInflater
 import android.view.View
 import android.view.ViewGroup
@@ -242,7 +243,7 @@ private class ProgressPart(root: View, model: MainModel) : Part {
     }
 
     private fun sizeOf(bytes: Long): String =
-        if (bytes == 0L) "" else android.text.format.Formatter.formatShortFileSize(card.context, bytes)
+        if (bytes == 0L) "" else Formatter.formatShortFileSize(card.context, bytes)
 }
 
 private class SoundPart(root: View, private val model: MainModel, taps: Taps) : Part {
@@ -287,14 +288,14 @@ private class BundlePart(root: View, taps: Taps) : Part {
     private val text = root.findViewById<TextView>(R.id.bundle_text)
     private val licence = root.findViewById<View>(R.id.licence)
     private val choose = root.findViewById<View>(R.id.choose_bundle)
-    private val import = root.findViewById<View>(R.id.import_bundle)
+    private val importButton = root.findViewById<View>(R.id.import_bundle)
     private val delete = root.findViewById<View>(R.id.delete_bundle)
     private var shown = MainState()
 
     init {
         licence.setOnClickListener { shown.bundle?.let(taps::showLicence) }
         choose.setOnClickListener { taps.chooseBundle(shown.installed) }
-        import.setOnClickListener { taps.importBundle() }
+        importButton.setOnClickListener { taps.importBundle() }
         delete.setOnClickListener { shown.bundle?.let { taps.delete(it) } }
         delete.contentDescription = context.getString(R.string.delete_bundle_label)
     }
@@ -305,13 +306,13 @@ private class BundlePart(root: View, taps: Taps) : Part {
         text.show(state.bundle?.let(::about) ?: context.getString(R.string.bundle_none))
         licence.isEnabled = state.bundle != null
         choose.isEnabled = isIdle && state.installed.size > 1
-        import.isEnabled = isIdle
+        importButton.isEnabled = isIdle
         delete.isThere = state.bundle?.isBuiltIn == false
         delete.isEnabled = isIdle
     }
 
     private fun about(bundle: BundleCard): String {
-        fun size(bytes: Long) = android.text.format.Formatter.formatShortFileSize(context, bytes)
+        fun size(bytes: Long) = Formatter.formatShortFileSize(context, bytes)
         return context.getString(
             R.string.bundle_about,
             bundle.model,
