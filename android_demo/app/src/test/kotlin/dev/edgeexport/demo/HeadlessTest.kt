@@ -58,7 +58,7 @@ class HeadlessTest {
         val record = JSONObject(File(folder, "record.json").readText())
         assertEquals("app:serial", record.getString("label"))
         assertEquals(2, record.getInt("threads"))
-        assertEquals(0, app.engine.open)
+        until("its programs are closed") { app.engine.open == 0 }
     }
 
     @Test

@@ -204,7 +204,7 @@ class MainActivityTest {
     fun `in German at twice the font on a small screen all can be reached, read and hit`() = everythingCanBeHit()
 
     @Test
-    @Config(qualifiers = "en-w1280dp-h800dp-mdpi-night")
+    @Config(qualifiers = "en-w1280dp-h800dp-night-mdpi")
     fun `on a large screen in the dark all can be reached, read and hit`() = everythingCanBeHit()
 
     @Test
