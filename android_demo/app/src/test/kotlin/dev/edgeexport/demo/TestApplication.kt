@@ -1,5 +1,7 @@
 package dev.edgeexport.demo
 
+import android.app.ActivityManager
+import android.content.Context
 import android.os.Build
 import android.os.Looper
 import dev.edgeexport.sdk.EdgeAudioGenerator
@@ -39,9 +41,15 @@ internal class TestApplication : DemoApplication() {
 internal val app: TestApplication get() = RuntimeEnvironment.getApplication() as TestApplication
 internal val TINY_BUNDLE = File(checkNotNull(System.getProperty("edge.fixtures")), "bundles/fp32/bundle")
 
-/** Says that this is a device of 64 bits, whose CPU's features have no Arm names to be held against. */
-internal fun pretendDevice() =
+/** Says that this is a device of 64 bits, whose CPU's features have no Arm names, with so much memory to give. */
+internal fun pretendDevice(freeBytes: Long = 4L shl 30) {
     ReflectionHelpers.setStaticField(Build::class.java, "SUPPORTED_ABIS", arrayOf("x86_64"))
+    val memory = ActivityManager.MemoryInfo().apply {
+        availMem = freeBytes
+        threshold = 100L shl 20
+    }
+    shadowOf(app.getSystemService(Context.ACTIVITY_SERVICE) as ActivityManager).setMemoryInfo(memory)
+}
 
 /** Let the main thread work until [done]; what takes longer than a minute has failed. */
 internal fun until(what: String, done: () -> Boolean) {
