@@ -93,7 +93,7 @@ internal class BundleModel(
             } catch (_: EdgeExportException) {
                 null
             }
-            InstalledBundle(folder, name, isBuiltIn = folder == builtIn)
+            BundleChoice(folder, name, isBuiltIn = folder == builtIn)
         }
         holder.update { copy(installed = installed) }
     }

@@ -110,7 +110,7 @@ internal class MainActivity :
         }
     }
 
-    override fun chooseBundle(installed: List<InstalledBundle>) {
+    override fun chooseBundle(installed: List<BundleChoice>) {
         val names = installed.map {
             val name = it.name ?: getString(R.string.bundle_damaged)
             if (it.isBuiltIn) getString(R.string.bundle_built_in, name) else name

@@ -27,7 +27,7 @@ internal interface Taps {
 
     fun showLicence(bundle: BundleCard)
 
-    fun chooseBundle(installed: List<InstalledBundle>)
+    fun chooseBundle(installed: List<BundleChoice>)
 
     fun importBundle()
 

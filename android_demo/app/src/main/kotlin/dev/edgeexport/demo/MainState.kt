@@ -23,7 +23,7 @@ internal data class MainState(
     val draft: Draft = Draft(),
     val work: Work = Work.Idle,
     val bundle: BundleCard? = null,
-    val installed: List<InstalledBundle> = emptyList(),
+    val installed: List<BundleChoice> = emptyList(),
     val secondsExpected: Double? = null,
     val dropped: Int = 0,
     val interrupted: Draft? = null,
@@ -99,7 +99,7 @@ internal data class BundleCard(
 )
 
 /** A bundle to choose. [name] is its model's and recipe's; null where it cannot be opened. */
-internal data class InstalledBundle(val folder: File, val name: String?, val isBuiltIn: Boolean)
+internal data class BundleChoice(val folder: File, val name: String?, val isBuiltIn: Boolean)
 
 /** What went well, in a word. */
 internal enum class Message(val text: Int) {
