@@ -67,7 +67,7 @@ class MendJar {
 
     private boolean isInterface(String name) {
         ClassReader own = classes.get(name);
-        return own == null ? ofJava(name).isInterface() : (own.getAccess() & Opcodes.ACC_INTERFACE) != 0;
+        return own == null ? ofPlatform(name).isInterface() : (own.getAccess() & Opcodes.ACC_INTERFACE) != 0;
     }
 
     /** A class and what it extends, up to Object; the verifier takes an interface for an Object. */
@@ -87,14 +87,14 @@ class MendJar {
         if (own != null) {
             return own.getSuperName();
         }
-        Class<?> above = ofJava(name).getSuperclass();
+        Class<?> above = ofPlatform(name).getSuperclass();
         return above == null ? null : above.getName().replace('.', '/');
     }
 
-    private static Class<?> ofJava(String name) {
+    private static Class<?> ofPlatform(String name) {
         try {
-            return Class.forName(name.replace('/', '.'), false, ClassLoader.getPlatformClassLoader());
-        } catch (ClassNotFoundException error) {
+            return Class.forName(name.replace('/', '.'), false, MendJar.class.getClassLoader());
+        } catch (ClassNotFoundException | LinkageError error) { // a class of Android's may stand on what no app sees
             return Object.class;
         }
     }

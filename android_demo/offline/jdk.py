@@ -7,12 +7,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_demo.offline.errors import ToolFailed
+from android_demo.offline.tool import run_tool
 from edge_export.device import process
 from edge_export.errors import MissingDependency
 
 ADVICE = "apt-get install openjdk-{oldest}-jdk-headless, or set JAVA_HOME to one"
-SECONDS = 1200.0
 # Compiling is over before the JVM's second compiler has paid for itself: 21 s of CPU instead of 46 for the Kotlin here.
 SHORT_LIVED = ("-Xmx2g", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 SETTING = re.compile(r"^\s+(java\.home|java\.specification\.version) = (.+?)\s*$", re.MULTILINE)
@@ -34,14 +33,7 @@ class Jdk:
         argv = [str(self.home / "bin" / "java"), "-Dfile.encoding=UTF-8", *SHORT_LIVED]
         if classpath:
             argv += ["-classpath", os.pathsep.join(map(str, classpath))]
-        try:
-            done = process.capture([*argv, *main, *arguments], timeout=SECONDS)
-        except subprocess.TimeoutExpired as error:
-            raise ToolFailed(f"{what} was ended after {SECONDS:.0f} s; look for what does not end") from error
-        printed = (*done.out.splitlines(), *done.err.splitlines())
-        if done.code != 0:
-            raise ToolFailed(f"{what} failed with {process.signal_name(done.code)}; what it said stands above", printed)
-        return done.out
+        return run_tool(what, [*argv, *main, *arguments])
 
 
 def find_jdk(oldest: int) -> Jdk:

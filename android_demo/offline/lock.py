@@ -90,6 +90,13 @@ LIBRARIES = (
     Library(use="signature", alias="gummy-bears", packaging="signature"),
     Library(use="dex2jar", alias="dex2jar", whole=True),
     Library(use="lint", alias="ktlint-cli", classifier="all"),
+    Library(use="r8", alias="r8"),
+    Library(use="android", alias="android-all"),
+    Library(use="aapt2", alias="apktool"),
+    Library(use="robolectric", alias="robolectric", whole=True),
+    Library(use="robolectric", alias="junit4", whole=True),
+    Library(use="sandbox", alias="android-sandbox"),
+    Library(use="sign", alias="apksig"),
 )
 WHEELS = (
     # R8 as Google publishes it is on Google's server alone; bundletool carries it, and this wheel carries bundletool.

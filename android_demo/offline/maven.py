@@ -19,6 +19,7 @@ PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 SECONDS = 1800.0
 ATTEMPTS = 3
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+PACKAGINGS = ("jar", "aar")
 PARTS = ("groupId", "artifactId", "version", "type", "classifier")
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -50,7 +51,7 @@ def fetch(wanted: tuple[str, ...], scratch: Path) -> dict[str, Path]:
 
 
 def closure(wanted: tuple[str, ...], scratch: Path) -> dict[str, Path]:
-    """Fetch `wanted` and all that they ask for at run time, by group:name:version.
+    """Fetch `wanted` and all that they ask for at run time, by group:name:version[:aar].
 
     Raises:
         MissingDependency: there is no Maven.
@@ -60,7 +61,8 @@ def closure(wanted: tuple[str, ...], scratch: Path) -> dict[str, Path]:
     dependencies = "".join(_element("dependency", each) for each in wanted)
     goals = ("-DincludeScope=runtime", "-Dmdep.useRepositoryLayout=true", f"-DoutputDirectory={out}")
     _maven("copy-dependencies", scratch, *goals, dependencies=dependencies)
-    return {_coordinates(path.relative_to(out)): path for path in sorted(out.rglob("*.jar"))}
+    found = sorted(path for packaging in PACKAGINGS for path in out.rglob(f"*.{packaging}"))
+    return {_coordinates(path.relative_to(out)): path for path in found}
 
 
 def _element(name: str, coordinates: str, more: str = "") -> str:
@@ -69,9 +71,10 @@ def _element(name: str, coordinates: str, more: str = "") -> str:
 
 
 def _coordinates(path: Path) -> str:
-    """What lies at group/name/version/name-version.jar of a repository."""
+    """What lies at group/name/version/name-version.jar, or .aar, of a repository."""
     *group, name, version, _ = path.parts
-    return f"{'.'.join(group)}:{name}:{version}"
+    packaging = "" if path.suffix == ".jar" else f":{path.suffix[1:]}"
+    return f"{'.'.join(group)}:{name}:{version}{packaging}"
 
 
 def _maven(goal: str, scratch: Path, *options: str, dependencies: str = "", items: str = "") -> None:

@@ -61,15 +61,166 @@ class SampleTest {
 """
 
 
-class Project:
-    """A project with one module; `main` and `test` are its sources."""
+JVM_BUILD = """plugins {
+    alias(libs.plugins.kotlin.jvm)
+}
+"""
+ANDROID_FILES = {
+    "settings.gradle.kts": 'include(":core")\ninclude(":app")\ninclude(":library")\n',
+    "library/build.gradle.kts": """plugins {
+    alias(libs.plugins.android.library)
+}
 
-    def __init__(self, folder: Path) -> None:
+android {
+    namespace = "sample.library"
+}
+
+dependencies {
+    api(project(":core"))
+}
+""",
+    "library/src/main/AndroidManifest.xml": """<manifest xmlns:android="http://schemas.android.com/apk/res/android">
+    <application>
+        <provider
+            android:name=".Nothing"
+            android:authorities="${applicationId}.nothing"
+            android:exported="false" />
+    </application>
+</manifest>
+""",
+    "library/src/main/res/values/strings.xml": '<resources><string name="nothing">Nothing</string></resources>\n',
+    "library/src/main/kotlin/Nothing.kt": """package sample.library
+
+import android.content.ContentProvider
+import android.content.ContentValues
+import android.content.Context
+import android.database.Cursor
+import android.net.Uri
+import sample.Named
+
+public class Nothing : ContentProvider() {
+    override fun onCreate(): Boolean = true
+
+    override fun query(
+        uri: Uri,
+        projection: Array<String>?,
+        selection: String?,
+        selectionArgs: Array<String>?,
+        sortOrder: String?,
+    ): Cursor? = null
+
+    override fun getType(uri: Uri): String? = null
+
+    override fun insert(uri: Uri, values: ContentValues?): Uri? = null
+
+    override fun delete(uri: Uri, selection: String?, selectionArgs: Array<String>?): Int = 0
+
+    override fun update(uri: Uri, values: ContentValues?, selection: String?, selectionArgs: Array<String>?): Int = 0
+}
+
+public class Nobody(private val context: Context) : Named {
+    override val name: String get() = context.getString(R.string.nothing)
+}
+""",
+    "app/build.gradle.kts": """plugins {
+    alias(libs.plugins.android.application)
+}
+
+android {
+    namespace = "sample.app"
+    defaultConfig {
+        applicationId = "org.example.sample"
+        versionCode = 3
+        versionName = "1.2"
+    }
+}
+
+dependencies {
+    implementation(project(":library"))
+}
+""",
+    "app/src/main/AndroidManifest.xml": """<manifest xmlns:android="http://schemas.android.com/apk/res/android">
+    <application android:label="@string/title">
+        <activity android:name=".MainActivity" android:exported="true">
+            <intent-filter>
+                <action android:name="android.intent.action.MAIN" />
+                <category android:name="android.intent.category.LAUNCHER" />
+            </intent-filter>
+        </activity>
+    </application>
+</manifest>
+""",
+    "app/src/main/res/values/strings.xml": '<resources><string name="title">Rain</string></resources>\n',
+    "app/src/main/res/values-de/strings.xml": '<resources><string name="title">Regen</string></resources>\n',
+    "app/src/main/res/layout/main.xml": """<sample.app.Drop
+    xmlns:android="http://schemas.android.com/apk/res/android"
+    android:id="@+id/drop"
+    android:layout_width="match_parent"
+    android:layout_height="match_parent"
+    android:text="@string/title" />
+""",
+    "app/src/main/kotlin/MainActivity.kt": """package sample.app
+
+import android.app.Activity
+import android.content.Context
+import android.os.Bundle
+import android.util.AttributeSet
+import android.widget.TextView
+import sample.library.Nobody
+
+class Drop(context: Context, attributes: AttributeSet) : TextView(context, attributes)
+
+class MainActivity : Activity() {
+    override fun onCreate(savedInstanceState: Bundle?) {
+        super.onCreate(savedInstanceState)
+        setContentView(R.layout.main)
+        title = Nobody(this).greeting()
+    }
+}
+""",
+    "app/src/test/kotlin/MainActivityTest.kt": """package sample.app
+
+import org.junit.Assert.assertEquals
+import org.junit.Test
+import org.junit.runner.RunWith
+import org.robolectric.Robolectric
+import org.robolectric.RobolectricTestRunner
+import org.robolectric.annotation.Config
+
+@RunWith(RobolectricTestRunner::class)
+class MainActivityTest {
+    private val activity = Robolectric.setupActivity(MainActivity::class.java)
+
+    @Test
+    fun `it shows its layout, and what the library says`() {
+        assertEquals("Rain", activity.findViewById<Drop>(R.id.drop).text)
+        assertEquals("hello, Nothing", activity.title)
+    }
+
+    @Test
+    @Config(qualifiers = "de")
+    fun `it speaks German`() {
+        assertEquals("Regen", activity.findViewById<Drop>(R.id.drop).text)
+    }
+}
+""",
+}
+
+
+class Project:
+    """A project with one module; `main` and `test` are its sources. With `android`, a library and an app on it."""
+
+    def __init__(self, folder: Path, *, android: bool = False) -> None:
         self.folder = folder
+        files = {"settings.gradle.kts": 'include(":core")\n', "core/build.gradle.kts": JVM_BUILD}
+        for name, text in (files | (ANDROID_FILES if android else {})).items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
         self.main = folder / "core" / "src" / "main" / "kotlin" / "Sample.kt"
         self.test = folder / "core" / "src" / "test" / "kotlin" / "SampleTest.kt"
         for path, text in ((self.main, MAIN), (self.test, TEST)):
-            path.parent.mkdir(parents=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         (folder / "gradle").mkdir()
         shutil.copyfile(PROJECT / "gradle" / "libs.versions.toml", folder / "gradle" / "libs.versions.toml")
@@ -79,6 +230,11 @@ class Project:
 @pytest.fixture
 def project(tmp_path) -> Project:
     return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def android_project(tmp_path) -> Project:
+    return Project(tmp_path / "project", android=True)
 
 
 @pytest.fixture

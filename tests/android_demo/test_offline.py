@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from android_demo.offline import archives, jdk
-from android_demo.offline.build import make, work_folder
+from android_demo.offline import archives, tool
+from android_demo.offline.build import locked, make
 from android_demo.offline.errors import ToolFailed
 from android_demo.offline.jdk import find_jdk
 from android_demo.offline.lint import MOST_LINES, long_functions
@@ -87,7 +87,7 @@ def test_a_tool_that_does_not_end_is_ended(tmp_path, monkeypatch):
     java(monkeypatch, tmp_path, "17")
     found = find_jdk(17)
     (tmp_path / "bin" / "java").write_text(f"#!{sys.executable} -IS\nimport time\ntime.sleep(60)\n")
-    monkeypatch.setattr(jdk, "SECONDS", 0.2)
+    monkeypatch.setattr(tool, "SECONDS", 0.2)
     with pytest.raises(ToolFailed, match=r"ktlint was ended after 0 s"):
         found.run("ktlint", ("-jar",), (), ())
 
@@ -144,7 +144,7 @@ def test_no_java_is_one_line(project, monkeypatch, tmp_path, home):
 
 def test_a_build_says_that_it_waits_for_another(tmp_path):
     said: list[str] = []
-    lock = tmp_path / "build" / "offline" / "core.lock"
+    lock = tmp_path / "build" / "offline" / "lock"
     lock.parent.mkdir(parents=True)
     with lock.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -153,9 +153,8 @@ def test_a_build_says_that_it_waits_for_another(tmp_path):
             said.append(what)
             fcntl.flock(handle, fcntl.LOCK_UN)
 
-        with work_folder(tmp_path, "core", hear) as work:
-            assert list(work.iterdir()) == []
-    assert said == [f"waiting for another build of core in {tmp_path}"]
+        with locked(tmp_path, hear):
+            assert said == [f"waiting for another build of {tmp_path}"]
 
 
 def test_a_folder_that_is_no_project_is_one_line(tmp_path):

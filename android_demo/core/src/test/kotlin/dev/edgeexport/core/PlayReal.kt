@@ -14,11 +14,13 @@ import kotlin.system.measureNanoTime
  */
 object PlayReal {
     @JvmStatic
-    fun main(words: Array<String>) {
-        val engine = EdgeProgram(File(words[0]))
-        for ((number, each) in Json.parseToJsonElement(File(words[1]).readText()).jsonArray.withIndex()) {
+    fun main(words: Array<String>) = play(EdgeProgram(File(words[0])), File(words[1]), File(words[2]))
+
+    /** The same with another [engine]. */
+    fun play(engine: Engine, plan: File, out: File) {
+        for ((number, each) in Json.parseToJsonElement(plan.readText()).jsonArray.withIndex()) {
             val requests = each.jsonObject.list("requests").map { request(it.jsonObject) }
-            play(engine, File(each.jsonObject.text("bundle")), requests, File(words[2], "$number"))
+            play(engine, File(each.jsonObject.text("bundle")), requests, File(out, "$number"))
         }
     }
 
