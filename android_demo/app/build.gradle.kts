@@ -30,7 +30,6 @@ android {
         targetCompatibility = JavaVersion.toVersion(libs.versions.jvm.target.get())
     }
     androidResources { noCompress += "pte" }
-    lint { warningsAsErrors = true }
     testOptions.unitTests {
         isIncludeAndroidResources = true
         all { test ->

@@ -130,7 +130,7 @@ public class EdgeAudioGenerator internal constructor(
         val request = bundle.manifest.goldenRequest
         val generator = generatorFor(request)
         val job = start(GeneratorState.Generating(request, step = null), checks) {
-            note.during("proof") { with(generator) { it.prove().collect { check -> checks.send(check) } } }
+            note.during("proof") { using(generator) { it.prove().collect { check -> checks.send(check) } } }
         }
         try {
             for (check in checks) emit(check)
@@ -162,7 +162,7 @@ public class EdgeAudioGenerator internal constructor(
         val generator = generatorFor(request)
         val run = Run(generator, request, stages(generator, request), timings, note)
         return start(GeneratorState.Generating(request, step = null), events) {
-            with(generator) {
+            using(generator) {
                 run.play(openSeconds, label) { event ->
                     if (event is GenerationEvent.Step) show(GeneratorState.Generating(request, event))
                     events.send(event)
@@ -178,7 +178,7 @@ public class EdgeAudioGenerator internal constructor(
     }
 
     /** Do [work] with one of the two, for which the other makes room. */
-    private suspend fun with(generator: Generator, work: suspend (Generator) -> Unit) {
+    private suspend fun using(generator: Generator, work: suspend (Generator) -> Unit) {
         if (generator === frugal) core.unload()
         isWarm = false
         work(generator)
