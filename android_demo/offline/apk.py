@@ -52,14 +52,8 @@ def sign(unsigned: Path, out: Path, keystore: Path, jdk: Jdk, signer: tuple[Path
     """Sign with the key in `keystore`, which is made if it is not there, and verify; the schemes of the signature."""
     if not keystore.exists():
         _make_key(keystore, jdk)
-    partial = out.with_name(f".{out.name}.partial-{secrets.token_hex(4)}")
-    try:
-        words = (str(unsigned), str(partial), str(keystore), KEY, PASSWORD, min_sdk)
-        schemes = jdk.run("signing the APK", (SIGN,), words, signer)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
-    return schemes.strip()
+    words = (str(unsigned), str(out), str(keystore), KEY, PASSWORD, min_sdk)
+    return jdk.run("signing the APK", (SIGN,), words, signer).strip()
 
 
 def _make_key(keystore: Path, jdk: Jdk) -> None:

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -177,7 +177,8 @@ class _Build:
             emptied(module.work)
         steps.compile_main(module, self.tools)
         if module.android:
-            resources.check_classes(module, steps.libraries_of(module, self.tools))
+            libraries = steps.libraries_of(module, self.tools)
+            resources.check_classes(module, (*libraries, self.tools.platform.api))
         self.outcome.classes = (self.outcome.classes or 0) + archives.count_classes(module.jar)
 
     def check(self, module: Module) -> None:
@@ -209,18 +210,27 @@ class _Build:
             services=(*(each.jar for each in module.all), *steps.libraries_of(module, self.tools)),
             bundle=self.bundle,
         )
-        folder = _folder(self.project)
-        out, key = folder / f"{module.name}.apk", folder / "debug.keystore"
-        unsigned = apk.pack(module, parts)
-        signature = apk.sign(unsigned, out, key, self.tools.jdk, self.tools.files["sign"], self.tools.min_sdk)
-        self.outcome.apk = check_apk(
-            out,
+        folder, signed = _folder(self.project), module.work / "signed.apk"
+        out = folder / f"{module.name}.apk"
+        out.unlink(missing_ok=True)
+        signature = apk.sign(
+            apk.pack(module, parts),
+            signed,
+            folder / "debug.keystore",
+            self.tools.jdk,
+            self.tools.files["sign"],
+            self.tools.min_sdk,
+        )
+        found = check_apk(
+            signed,
             self.tools.platform.aapt2,
             bundle=apk.BUNDLE,
             min_sdk=self.tools.min_sdk,
             target_sdk=self.tools.target_sdk,
             signature=signature,
         )
+        signed.rename(out)
+        self.outcome.apk = replace(found, path=str(out))
 
 
 def _files(goal: Goal, catalog: Catalog, modules: tuple[Module, ...], progress: Progress) -> Files:

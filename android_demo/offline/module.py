@@ -133,7 +133,7 @@ def _robolectric_config(module: Module) -> Path:
         config.parent.mkdir(parents=True)
         config.write_text(
             f"android_resource_apk={linked.archive}\nandroid_merged_manifest={linked.manifest}\n"
-            f"android_merged_assets={module.main / 'assets'}\nandroid_custom_package={module.namespace}\n",
+            f"android_custom_package={module.namespace}\n",
             encoding="utf-8",
         )
         (folder / "robolectric.properties").write_text(f"sdk={SANDBOX_SDK}\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from android_demo.offline.downloads import kept
 from android_demo.offline.errors import ToolFailed
 from android_demo.offline.jdk import find_jdk
 from android_demo.offline.lock import read_lock
+from android_demo.offline.platform import STAND_INS, compile_java
 from edge_export.pipeline import BuildRequest, export_bundle
 from edge_export.progress import silent
 from runtime_py import load
@@ -47,16 +48,36 @@ def library() -> Path:
 
 
 @pytest.fixture
-def kotlin(kotlin_tested, catalog, library) -> Kotlin:
-    """Runs a class of the Kotlin's tests with the library and these words."""
+def classpath(kotlin_tested, catalog) -> tuple[Path, ...]:
     work = kotlin_tested / "build" / "offline" / "core"
     found = kept(read_lock(LOCK, catalog).of("library", "test"))
-    classpath = (work / "core.jar", work / "core-tests.jar", *found.values())
+    return (work / "core.jar", work / "core-tests.jar", *found.values())
+
+
+@pytest.fixture
+def kotlin(classpath, catalog, library) -> Kotlin:
+    """Runs a class of the Kotlin's tests with the library and these words."""
     jdk = find_jdk(int(catalog.version("jdk")))
 
     def run(name: str, *words: object, settings: tuple[str, ...] = ()) -> str:
         main = (f"-Dedge.fixtures={FIXTURES}", *settings, f"dev.edgeexport.core.{name}")
         return jdk.run(name, main, (str(library), *map(str, words)), classpath)
+
+    return run
+
+
+@pytest.fixture
+def sdk(kotlin_tested, classpath, catalog, library, tmp_path) -> Kotlin:
+    """Runs the same with the SDK's engine, on an ExecuTorch for this machine in place of Android's."""
+    jdk = find_jdk(int(catalog.version("jdk")))
+    work = kotlin_tested / "build" / "offline"
+    known = (work / "sdk" / "sdk.jar", work / "platform" / "executorch.jar", *classpath)
+    host = compile_java(
+        "the host's ExecuTorch", STAND_INS.with_name("host"), tmp_path / "host.jar", jdk, str(jdk.version), known
+    )
+
+    def run(_name: str, *words: object, settings: tuple[str, ...] = ()) -> str:
+        return jdk.run("PlayExecuTorch", (*settings, "PlayExecuTorch"), (str(library), *map(str, words)), (host, *known))
 
     return run
 
@@ -76,7 +97,6 @@ def hold_to_python(kotlin: Kotlin, cases: dict[Path, tuple[Request, ...]], out: 
                 generator.generate(request).save(out / "python.wav")
                 same = (out / f"{number}-{index}.wav").read_bytes() == (out / "python.wav").read_bytes()
                 assert same, (bundle, request)
-    assert list((out / "weights").iterdir()), "the engine was not told where packed weights are kept"
     records = sorted(out.glob("*-*.json"))
     assert len(records) == sum(map(len, cases.values()))
     command = ["-m", "edge_export", "compare", *records, *cases, "--matrix", "--against", "bundle"]
@@ -87,9 +107,15 @@ def hold_to_python(kotlin: Kotlin, cases: dict[Path, tuple[Request, ...]], out: 
 @pytest.mark.slow
 def test_the_kotlin_plays_real_programs_as_python_does(kotlin, tmp_path):
     hold_to_python(kotlin, {FOLDER / recipe / "bundle": REQUESTS for recipe in RECIPES}, tmp_path)
+    assert list((tmp_path / "weights").iterdir()), "the engine was not told where packed weights are kept"
     with pytest.raises(ToolFailed) as caught:
         play(kotlin, {FOLDER / "none": REQUESTS}, tmp_path)
     assert any("no bundle at" in line for line in caught.value.printed)
+
+
+@pytest.mark.slow
+def test_the_engine_of_the_sdk_plays_real_programs_as_python_does(sdk, tmp_path):
+    hold_to_python(sdk, {FOLDER / recipe / "bundle": REQUESTS for recipe in RECIPES}, tmp_path)
 
 
 @pytest.mark.slow
