@@ -131,5 +131,6 @@ private fun audioOf(wav: ByteArray): Audio? {
     if (!isOurs) return null
     val samples = file.apply { position(HEADER) }.slice().order(ByteOrder.LITTLE_ENDIAN).asShortBuffer()
     val count = bytes / Short.SIZE_BYTES / channels
-    return Audio(List(channels) { channel -> FloatArray(count) { samples[it * channels + channel] / FULL_SCALE } }, rate)
+    val sounds = List(channels) { channel -> FloatArray(count) { samples[it * channels + channel] / FULL_SCALE } }
+    return Audio(sounds, rate)
 }

@@ -17,7 +17,8 @@ internal class HeadlessActivity : Activity() {
         super.onCreate(savedInstanceState)
         setContentView(R.layout.headless)
         window.addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON)
-        if (savedInstanceState == null) begin(intent) else finishAndRemoveTask() // the process died, and the run with it
+        // What is restored had a run that died with its process.
+        if (savedInstanceState == null) begin(intent) else finishAndRemoveTask()
     }
 
     override fun onNewIntent(intent: Intent) {

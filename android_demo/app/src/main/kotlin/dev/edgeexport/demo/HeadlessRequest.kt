@@ -44,7 +44,7 @@ internal data class HeadlessRequest(
             }
         }
 
-        /** The same from its text; IllegalArgumentException where the form is wrong, IOException where it is no JSON. */
+        /** The same from its text; IllegalArgumentException: the form is wrong. IOException: it is no JSON. */
         private fun parse(text: String): HeadlessRequest = JsonReader(StringReader(text)).use { json ->
             val found = Fields(json, "", KEYS) { key ->
                 if (key == "request") request(json) else json.scalar()

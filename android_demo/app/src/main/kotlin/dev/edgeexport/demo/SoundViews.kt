@@ -10,7 +10,7 @@ import android.util.AttributeSet
 import android.view.View
 import kotlin.math.roundToInt
 
-// Pictures of a sound, as far as it goes, with a line where it is heard. Time runs from left to right in every language.
+// Pictures of a sound, as far as it goes, with a line where it is heard. Time runs to the right in every language.
 
 /** A view of a [Picture]; [draw] is what its kinds differ in. */
 internal abstract class SoundView(context: Context, attributes: AttributeSet?) : View(context, attributes) {

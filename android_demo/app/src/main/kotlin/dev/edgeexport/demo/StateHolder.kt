@@ -30,7 +30,7 @@ internal class StateHolder(private val scope: CoroutineScope) {
 
     fun report(error: EdgeExportException) = report(problemOf(error))
 
-    /** Do [action] as [work]; what it throws becomes a problem. Where something else is going on, that is the problem. */
+    /** Do [action] as [work]; what it throws becomes a problem. If something else is going on, that is the problem. */
     fun begin(work: Work, action: suspend () -> Unit) {
         if (now.work != Work.Idle) return report(Problem(ProblemKind.BUSY))
         update { copy(work = work) }

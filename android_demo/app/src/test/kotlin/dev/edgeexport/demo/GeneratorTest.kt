@@ -69,7 +69,8 @@ class GeneratorTest {
         assertEquals(steps.size - 4, sounds.size)
         val clip = (events.last() as GenerationEvent.Done).clip
         assertEquals(clip.audio.samples, sounds.sumOf { it.audio.samples })
-        assertEquals(sounds.runningFold(0) { frame, it -> frame + it.audio.samples }.dropLast(1), sounds.map { it.firstFrame })
+        val frames = sounds.runningFold(0) { frame, sound -> frame + sound.audio.samples }
+        assertEquals(frames.dropLast(1), sounds.map { it.firstFrame })
         for (channel in clip.audio.channels.indices) {
             val joined = sounds.flatMap { it.audio.channels[channel].toList() }
             assertEquals(clip.audio.channels[channel].toList(), joined)

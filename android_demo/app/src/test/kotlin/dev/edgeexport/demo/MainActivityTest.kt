@@ -29,7 +29,7 @@ import org.robolectric.shadows.ShadowToast
 import java.io.File
 import java.util.concurrent.CountDownLatch
 
-/** The screen as a user has it: typed into, tapped, rotated, put away, in both languages and themes, with large fonts. */
+/** The screen as a user has it: typed into, tapped, rotated, put away, in both languages and themes, at large fonts. */
 @RunWith(RobolectricTestRunner::class)
 @Config(sdk = [34], application = TestApplication::class, qualifiers = "en-w360dp-h640dp-xhdpi")
 @GraphicsMode(GraphicsMode.Mode.NATIVE)

@@ -223,7 +223,8 @@ class MainModelTest {
             String(data).replace("\"schema_version\": 5", "\"schema_version\": 4").toByteArray()
         }
         val none = File(app.cacheDir, "none.zip")
-        for ((zip, kind) in listOf(cut to ProblemKind.BUNDLE, old to ProblemKind.OUTDATED, none to ProblemKind.BUNDLE)) {
+        val bad = listOf(cut to ProblemKind.BUNDLE, old to ProblemKind.OUTDATED, none to ProblemKind.BUNDLE)
+        for ((zip, kind) in bad) {
             model.bundles.importZip(Uri.fromFile(zip))
             until("${zip.name} is refused") { isIdle && kinds() == listOf(kind) }
             model.dismiss(state.problems.single())

@@ -26,7 +26,8 @@ class ResourcesTest {
     private val context: Context get() = RuntimeEnvironment.getApplication()
 
     private fun inLanguage(language: String): Context {
-        val changed = Configuration(context.resources.configuration).apply { setLocale(Locale.forLanguageTag(language)) }
+        val changed = Configuration(context.resources.configuration)
+        changed.setLocale(Locale.forLanguageTag(language))
         return context.createConfigurationContext(changed)
     }
 
@@ -91,7 +92,8 @@ class ResourcesTest {
     }
 
     private fun luminance(color: Int): Double {
-        fun linear(part: Int) = (part / 255.0).let { if (it <= 0.04045) it / 12.92 else ((it + 0.055) / 1.055).pow(2.4) }
+        fun linear(part: Int) =
+            (part / 255.0).let { if (it <= 0.04045) it / 12.92 else ((it + 0.055) / 1.055).pow(2.4) }
         return 0.2126 * linear(Color.red(color)) + 0.7152 * linear(Color.green(color)) +
             0.0722 * linear(Color.blue(color))
     }
@@ -107,7 +109,8 @@ class ResourcesTest {
             row.layout(0, 0, 250, 100)
             val places = (0 until 3).map { row.getChildAt(it).run { left to top } }
             val isLtr = direction == View.LAYOUT_DIRECTION_LTR
-            assertEquals(if (isLtr) listOf(0 to 0, 100 to 0, 0 to 50) else listOf(150 to 0, 50 to 0, 150 to 50), places)
+            val expected = if (isLtr) listOf(0 to 0, 100 to 0, 0 to 50) else listOf(150 to 0, 50 to 0, 150 to 50)
+            assertEquals(expected, places)
         }
     }
 }

@@ -142,7 +142,7 @@ public class EdgeAudioGenerator internal constructor(
     /** Let programs go that stay loaded and have no work: the system is short of memory. */
     public fun trimMemory() {
         isWarm = false
-        scope.launch(Dispatchers.IO) { core.unload() } // between two pieces of work; on the own thread it came after all
+        scope.launch(Dispatchers.IO) { core.unload() } // between two pieces of work: the own thread is busy till the end
     }
 
     /** Let all of it go. A generation under way ends with [GenerationException]. */
@@ -234,7 +234,7 @@ public class EdgeAudioGenerator internal constructor(
         /**
          * Make [bundle] ready to play on this device.
          *
-         * @throws dev.edgeexport.core.DeviceException this device is of 32 bits, or its CPU lacks what the bundle needs.
+         * @throws dev.edgeexport.core.DeviceException it is of 32 bits, or its CPU lacks what the bundle needs.
          * @throws UsageException the engine plays bundles of another backend.
          * @throws dev.edgeexport.core.BundleException its tokenizer is none.
          */
