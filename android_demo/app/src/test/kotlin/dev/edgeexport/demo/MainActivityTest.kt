@@ -145,7 +145,7 @@ class MainActivityTest {
         goOn.countDown()
         app.engine.beforeRun = {}
         until("it has stopped") { isIdle }
-        controller.restart().start().resume()
+        controller.restart().resume()
         assertTrue(view<View>(R.id.interrupted).isShown)
         assertEquals("rain on a tin roof", text(R.id.interrupted_prompt))
         tap(R.id.go_on)

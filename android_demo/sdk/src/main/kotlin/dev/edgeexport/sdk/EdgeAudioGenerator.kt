@@ -142,7 +142,7 @@ public class EdgeAudioGenerator internal constructor(
     /** Let programs go that stay loaded and have no work: the system is short of memory. */
     public fun trimMemory() {
         isWarm = false
-        scope.launch(Dispatchers.IO) { core.unload() } // between two pieces of work: the own thread is busy till the end
+        scope.launch(Dispatchers.IO) { core.unload() } // between two pieces of work; the own thread is busy
     }
 
     /** Let all of it go. A generation under way ends with [GenerationException]. */
