@@ -30,7 +30,10 @@ internal open class DemoApplication : Application() {
     }
 
     val model: MainModel by lazy { modelOf(this, bundles, opener, loudspeaker, scope) }
-    val headless: Headless by lazy { Headless(this, bundles, opener, scope) }
+    val headless: Headless by lazy {
+        model // which looks first whether the process before died at something
+        Headless(this, bundles, opener, scope)
+    }
 
     override fun onTrimMemory(level: Int) {
         super.onTrimMemory(level)

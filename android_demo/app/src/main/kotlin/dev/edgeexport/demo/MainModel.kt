@@ -7,7 +7,6 @@ import dev.edgeexport.sdk.CrashNote
 import dev.edgeexport.sdk.EdgeAudioGenerator
 import dev.edgeexport.sdk.GenerationEvent
 import dev.edgeexport.sdk.GeneratorState
-import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.flow.StateFlow
 import kotlinx.coroutines.flow.distinctUntilChanged
@@ -29,9 +28,12 @@ internal class MainModel(
     val bundles: BundleModel,
     val clips: ClipModel,
     private val settings: Settings,
-    private val note: CrashNote,
+    note: CrashNote,
 ) {
     val state: StateFlow<MainState> = holder.state
+
+    /** At what the process before died; asked before this one plays anything. */
+    private val ended: String? = note.take()
     private var isStarted = false
 
     /** To be called when the screen appears; all but the first time it does nothing. */
@@ -41,9 +43,7 @@ internal class MainModel(
         holder.update {
             copy(draft = settings.draft(DRAFT) ?: draft, interrupted = settings.draft(INTERRUPTED))
         }
-        holder.aside {
-            withContext(Dispatchers.IO) { note.take() }?.let { holder.report(Problem(ProblemKind.ENDED, it)) }
-        }
+        ended?.let { report(Problem(ProblemKind.ENDED, it)) }
         holder.aside { state.map { it.bundle }.distinctUntilChanged().collect { expect() } }
         clips.start()
         bundles.start()
@@ -54,6 +54,8 @@ internal class MainModel(
         val work = holder.now.work
         if (work is Work.Generating) {
             holder.update { copy(interrupted = draftOf(work.request)) }
+            holder.cancel()
+        } else if (work == Work.Proving) {
             holder.cancel()
         }
         clips.stop()
@@ -100,13 +102,17 @@ internal class MainModel(
         holder.cancel()
     }
 
-    /** Hold the bundle's golden vectors against what this device computes. */
+    /** Hold the bundle's golden vectors against what this device computes; of half a proof nothing is left. */
     fun prove() {
         val generator = bundles.generator ?: return
         holder.begin(Work.Proving) {
             holder.update { copy(checks = emptyList()) }
-            whole(generator) {
-                generator.prove().collect { holder.update { copy(checks = checks.orEmpty() + it) } }
+            var isWhole = false
+            try {
+                whole(generator) { generator.prove().collect { holder.update { copy(checks = checks.orEmpty() + it) } } }
+                isWhole = true
+            } finally {
+                if (!isWhole) holder.update { copy(checks = null) }
             }
         }
     }

@@ -264,6 +264,25 @@ class MainModelTest {
     }
 
     @Test
+    fun `put away while it proves, nothing is left of half a proof`() {
+        start()
+        val reached = CountDownLatch(1)
+        val goOn = CountDownLatch(1)
+        app.engine.beforeRun = {
+            reached.countDown()
+            goOn.await(60, TimeUnit.SECONDS)
+        }
+        model.prove()
+        until("a program runs") { reached.count == 0L }
+        model.putAway()
+        goOn.countDown()
+        until("it has stopped") { isIdle }
+        assertNull(state.checks)
+        assertNull(state.interrupted)
+        assertEquals(1, app.engine.runs.size)
+    }
+
+    @Test
     fun `a damaged clip is a card, and deleting it leaves nothing`() {
         start()
         generate()
