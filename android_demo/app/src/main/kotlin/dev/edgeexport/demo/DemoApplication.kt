@@ -31,8 +31,8 @@ internal open class DemoApplication : Application() {
 
     val model: MainModel by lazy { modelOf(this, bundles, opener, loudspeaker, scope) }
     val headless: Headless by lazy {
-        model // which looks first whether the process before died at something
-        Headless(this, bundles, opener, scope)
+        // The model is made first: it asks whether the process before died at something.
+        model.let { Headless(this, bundles, opener, scope) }
     }
 
     override fun onTrimMemory(level: Int) {
