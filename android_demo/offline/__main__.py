@@ -136,7 +136,7 @@ def _lines_of_apk(found: "Apk") -> list[str]:
     lines = [f"{found.path}: {sizes}; signed by a debug key ({found.signature})"]
     lines.append(f"it asks for {', '.join(found.permissions) or 'no permission'}")
     if not found.abis:
-        lines.append("it plays nothing on a phone: ExecuTorch's library is not in it, which only Gradle's build can have")
+        lines.append("it plays nothing on a phone: ExecuTorch's library is not in it, and only Gradle's build has it")
     return lines
 
 

@@ -60,11 +60,12 @@ class Apk:
 
 def check_apk(path: Path, aapt2: Path, *, bundle: str, min_sdk: str, target_sdk: str, signature: str) -> Apk:
     """What the APK at `path` is; ToolFailed with a line for each fault."""
-    printed = run_tool("aapt2, reading the APK,", [str(aapt2), "dump", "xmltree", "--file", "AndroidManifest.xml", str(path)])
-    manifest = read_manifest(printed)
+    dump = [str(aapt2), "dump", "xmltree", "--file", "AndroidManifest.xml", str(path)]
+    manifest = read_manifest(run_tool("aapt2, reading the APK,", dump))
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        classes = {name for member in members if member.filename.endswith(".dex") for name in dex_classes(archive.read(member))}
+        dexes = [member for member in members if member.filename.endswith(".dex")]
+        classes = {name for member in dexes for name in dex_classes(archive.read(member))}
         faults = [*_manifest_faults(manifest, min_sdk, target_sdk), *_missing_classes(manifest, classes)]
         faults += _file_faults(path, archive, members)
     of_bundle = sum(member.compress_size for member in members if member.filename.startswith(f"{bundle}/"))

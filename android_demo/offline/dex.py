@@ -71,7 +71,8 @@ def _rules(module: Module) -> Iterable[Path]:
     if module.kind != "application":
         return [HERE / "rules" / "common.pro", HERE / "rules" / "whole.pro"]
     own = module.work / "own.pro"
-    packages = sorted({name.rpartition(".")[0] for name in archives.class_names(each.jar for each in module.all)})
-    own.write_text("".join(f"-keep class {package}.* {{ *; }}\n" for package in packages), encoding="utf-8")
+    names = archives.class_names(each.jar for each in module.all)
+    packages = sorted({name[: name.rfind(".") + 1] for name in names})  # each with its dot, or none
+    own.write_text("".join(f"-keep class {package}* {{ *; }}\n" for package in packages), encoding="utf-8")
     named = [rules for each in module.all for rules in each.rules]
     return [HERE / "rules" / "common.pro", HERE / "rules" / "app.pro", own, linked_of(module).rules, *named]

@@ -100,7 +100,7 @@ def _read(module: Module, identity: Identity) -> Element:
         raise ToolFailed(f"{path} is no <manifest> without a package; the build file's namespace says the package")
     for element in manifest.iter():
         if MERGING & element.attrib.keys():
-            raise ToolFailed(f"{path}: <{element.tag}> tells Gradle how to merge it, which this build cannot; write it out")
+            raise ToolFailed(f"{path}: <{element.tag}> says how Gradle is to merge it; write the outcome instead")
         for key, value in list(element.attrib.items()):
             if key.startswith(TOOLS):
                 del element.attrib[key]

@@ -46,11 +46,10 @@ def lay_out(folder: Path, files: dict[str, tuple[Path, ...]], jdk: Jdk, jvm_targ
     (everything,), (apktool,), (sandbox,) = files["android"], files["aapt2"], files["sandbox"]
     if sys.platform not in AAPT2:
         raise ToolFailed(f"aapt2 does not run on {sys.platform}; build on {' or '.join(AAPT2)}")
-    aapt2 = _once(folder, apktool, "aapt2", lambda out: _take_program(apktool, out))
     return Platform(
         api=_once(folder, everything, "android.jar", lambda out: archives.write_android(out, everything)),
         executorch=compile_java("ExecuTorch's stand-ins", STAND_INS, folder / "executorch.jar", jdk, jvm_target),
-        aapt2=aapt2,
+        aapt2=_once(folder, apktool, "aapt2", lambda out: _take_program(apktool, out)),
         framework=_once(folder, apktool, "framework.apk", lambda out: archives.take(apktool, FRAMEWORK, out)),
         robolectric=tuple(_classes(folder, path) for path in files["robolectric"]),
         sandbox=sandbox.parent,
@@ -60,7 +59,7 @@ def lay_out(folder: Path, files: dict[str, tuple[Path, ...]], jdk: Jdk, jvm_targ
 def compile_java(
     what: str, sources: Path, out: Path, jdk: Jdk, jvm_target: str, classpath: tuple[Path, ...] = ()
 ) -> Path:
-    """The jar `out` of all Java in `sources`, which calls Java and `classpath`; ToolFailed where it does not compile."""
+    """The jar `out` of the Java in `sources`, which calls `classpath` too; ToolFailed where it does not compile."""
     classes = out.with_suffix("")
     shutil.rmtree(classes, ignore_errors=True)
     classes.mkdir(parents=True)

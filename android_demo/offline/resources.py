@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 from android_demo.offline import manifest as manifests
 from android_demo.offline.archives import class_names
 from android_demo.offline.errors import ToolFailed
+from android_demo.offline.jdk import Jdk
 from android_demo.offline.manifest import Identity
 from android_demo.offline.platform import Platform, compile_java
 from android_demo.offline.project import Module
-from android_demo.offline.jdk import Jdk
 from android_demo.offline.tool import run_tool
 
 VALUES = "values"
@@ -75,7 +75,8 @@ def check_classes(module: Module, libraries: tuple[Path, ...]) -> None:
     named += [each for part in module.all for each in manifests.classes_in_layouts(_folder(part))]
     missing = [f"{path} names the class {name}, which is not there" for path, name in named if name not in known]
     if missing:
-        raise ToolFailed(f"{module.name} names {len(missing)} classes that are not there; they stand above", tuple(missing))
+        message = f"{module.name} names {len(missing)} classes that are not there; they stand above"
+        raise ToolFailed(message, tuple(missing))
 
 
 def check_languages(module: Module) -> None:
@@ -88,7 +89,8 @@ def check_languages(module: Module) -> None:
         wrong += [f"{folder / 'strings.xml'} lacks {name}" for name in sorted(first - texts)]
         wrong += [f"{folder / 'strings.xml'} has {name}, and {VALUES}/ has not" for name in sorted(texts - first)]
     if wrong:
-        raise ToolFailed(f"{len(wrong)} texts of {module.name} are not in every language; they stand above", tuple(wrong))
+        message = f"{len(wrong)} texts of {module.name} are not in every language; they stand above"
+        raise ToolFailed(message, tuple(wrong))
 
 
 def _texts(folder: Path) -> set[str]:

@@ -77,7 +77,8 @@ def sdk(kotlin_tested, classpath, catalog, library, tmp_path) -> Kotlin:
     )
 
     def run(_name: str, *words: object, settings: tuple[str, ...] = ()) -> str:
-        return jdk.run("PlayExecuTorch", (*settings, "PlayExecuTorch"), (str(library), *map(str, words)), (host, *known))
+        main = (*settings, "PlayExecuTorch")
+        return jdk.run("PlayExecuTorch", main, (str(library), *map(str, words)), (host, *known))
 
     return run
 
