@@ -124,8 +124,7 @@ internal class ClipModel(
     suspend fun share(clip: SavedClip): Intent? = shared(clip.wav, "${clip.title}.wav", "audio/wav")
 
     /** The same for the record, in which the prompt is. */
-    suspend fun shareRecord(clip: SavedClip): Intent? =
-        shared(clip.record, "${clip.title}.json", "application/json")
+    suspend fun shareRecord(clip: SavedClip): Intent? = shared(clip.record, "${clip.title}.json", "application/json")
 
     private suspend fun shared(from: File, name: String, type: String): Intent? = try {
         val copy = withContext(Dispatchers.IO) { copied(from, File(sharedFolder, name)) }

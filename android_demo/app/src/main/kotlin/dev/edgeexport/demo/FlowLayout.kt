@@ -50,8 +50,7 @@ internal class FlowLayout @JvmOverloads constructor(context: Context, attributes
         return rows
     }
 
-    private fun widthOf(child: View): Int =
-        child.measuredWidth + child.margins.run { marginStart + marginEnd }
+    private fun widthOf(child: View): Int = child.measuredWidth + child.margins.run { marginStart + marginEnd }
 
     private fun heightOf(row: List<View>): Int =
         row.maxOf { child -> child.measuredHeight + child.margins.run { topMargin + bottomMargin } }

@@ -20,12 +20,7 @@ private val REQUEST_KEYS = setOf("prompt", "seconds", "seed", "steps")
  * @property threads of the CPU; null: as many as pay.
  * @property label the device's name in the record.
  */
-internal data class HeadlessRequest(
-    val bundle: String?,
-    val request: Request,
-    val threads: Int?,
-    val label: String,
-) {
+internal data class HeadlessRequest(val bundle: String?, val request: Request, val threads: Int?, val label: String) {
     companion object {
         /** Read [file]; [UsageException] says what is wrong with it. */
         fun read(file: File): HeadlessRequest {

@@ -73,7 +73,6 @@ internal class MainActivity :
         val place = data?.data.takeIf { resultCode == RESULT_OK } ?: return model.say(Message.NOTHING_CHOSEN)
         when (requestCode) {
             IMPORT -> model.bundles.importZip(place)
-
             SAVE -> saving?.let { model.clips.saveTo(it, place) }
         }
     }

@@ -109,7 +109,9 @@ internal class MainModel(
             holder.update { copy(checks = emptyList()) }
             var isWhole = false
             try {
-                whole(generator) { generator.prove().collect { holder.update { copy(checks = checks.orEmpty() + it) } } }
+                whole(generator) {
+                    generator.prove().collect { holder.update { copy(checks = checks.orEmpty() + it) } }
+                }
                 isWhole = true
             } finally {
                 if (!isWhole) holder.update { copy(checks = null) }
@@ -145,9 +147,7 @@ internal class MainModel(
             generator.events(request).collect { event ->
                 when (event) {
                     is GenerationEvent.Step -> holder.update { copy(work = Work.Generating(request, event)) }
-
                     is GenerationEvent.Sound -> live.add(event.audio)
-
                     is GenerationEvent.Done -> keep(event)
                 }
             }

@@ -56,8 +56,7 @@ internal class Sketcher(private val frames: Int, private val sampleRate: Int) {
 
     private fun middle(column: Int): Int = (begin(column) + begin(column + 1)) / 2
 
-    private fun needed(column: Int): Int =
-        minOf(frames, maxOf(begin(column + 1), middle(column) + Spectrum.SIZE / 2))
+    private fun needed(column: Int): Int = minOf(frames, maxOf(begin(column + 1), middle(column) + Spectrum.SIZE / 2))
 
     private fun sketch(column: Int) {
         for (place in begin(column) until begin(column + 1)) {
