@@ -46,7 +46,11 @@ public class AudioOutput(private val context: Context) {
      * It returns early where the audio focus is refused or lost, or the sound would become public by a pulled plug.
      */
     public suspend fun play(pieces: Channel<Audio>, onFrame: (Int) -> Unit = {}): Unit = coroutineScope {
-        val playing = launch(Dispatchers.IO) { withFocus { write(pieces, onFrame) } }
+        val playing = launch(Dispatchers.IO) {
+            // Until there is something to hear, others may play on.
+            val first = pieces.receiveCatching().getOrNull() ?: return@launch
+            withFocus { write(first, pieces, onFrame) }
+        }
         val stop = Stop(context) { playing.cancel() }
         stop.use { playing.join() }
     }
@@ -65,25 +69,22 @@ public class AudioOutput(private val context: Context) {
         }
     }
 
-    private suspend fun write(pieces: Channel<Audio>, onFrame: (Int) -> Unit) {
-        var track: AudioTrack? = null
-        var written = 0
+    private suspend fun write(first: Audio, others: Channel<Audio>, onFrame: (Int) -> Unit) {
+        val track = trackFor(first)
         try {
-            for (piece in pieces) {
-                val sink = track ?: trackFor(piece).also {
-                    track = it
-                    it.play()
-                }
-                sink.writeAll(piece) { onFrame(sink.playbackHeadPosition) }
+            track.play()
+            var written = 0
+            var piece: Audio? = first
+            while (piece != null) {
+                track.writeAll(piece) { onFrame(track.playbackHeadPosition) }
                 written += piece.samples
+                piece = others.receiveCatching().getOrNull()
             }
-            track?.let { sink -> sink.pushOut(written, onFrame) }
+            track.pushOut(written, onFrame)
         } finally {
-            track?.apply {
-                pause()
-                flush()
-                release()
-            }
+            track.pause()
+            track.flush()
+            track.release()
         }
     }
 

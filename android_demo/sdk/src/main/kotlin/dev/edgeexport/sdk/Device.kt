@@ -35,10 +35,14 @@ internal fun requireDevice(
 
 /** How much memory the system has to give. */
 internal class DeviceMemory(private val context: Context) {
+    /** Whether the system is short of memory. */
+    val isLow: Boolean get() = now().lowMemory
+
     /** Whether the system has room for [needed] without becoming short of memory. */
-    fun hasRoomFor(needed: Estimate): Boolean {
+    fun hasRoomFor(needed: Estimate): Boolean = now().run { !lowMemory && availMem - threshold > needed.totalBytes }
+
+    private fun now(): ActivityManager.MemoryInfo {
         val manager = context.getSystemService(Context.ACTIVITY_SERVICE) as ActivityManager
-        val now = ActivityManager.MemoryInfo().also(manager::getMemoryInfo)
-        return !now.lowMemory && now.availMem - now.threshold > needed.totalBytes
+        return ActivityManager.MemoryInfo().also(manager::getMemoryInfo)
     }
 }

@@ -56,10 +56,12 @@ public data class GenerationEstimate(val memory: Estimate, val seconds: Double?)
  * A bundle ready to play on this device: prompts in, sound out. It knows no screen and no loudspeaker.
  *
  * Programs run on a thread of the generator's own: every call here may be made on the main thread. One sound is
- * generated at a time.
+ * generated at a time. Programs stay loaded from one sound to the next; where there is no room for that, those of a
+ * stage go before the next is loaded.
  */
 public class EdgeAudioGenerator internal constructor(
     private val core: Generator,
+    private val frugal: Generator,
     private val openSeconds: Double,
     private val timings: Timings,
     private val memory: DeviceMemory,
@@ -73,6 +75,10 @@ public class EdgeAudioGenerator internal constructor(
     private val lock = Any()
     private var current: Job? = null
 
+    /** The programs are loaded: what they take is taken already. */
+    @Volatile
+    private var isWarm = false
+
     /** What it plays. */
     public val bundle: Bundle get() = core.bundle
 
@@ -84,7 +90,7 @@ public class EdgeAudioGenerator internal constructor(
 
     /** What [request] will take; [UsageException] for a request out of range. */
     public fun estimate(request: Request): GenerationEstimate =
-        GenerationEstimate(core.estimate(request), timings.secondsLeft(stages(request), done = 0))
+        GenerationEstimate(core.estimate(request), timings.secondsLeft(stages(core, request), done = 0))
 
     /**
      * Generate the sound of [request]: steps, pieces of sound as soon as they are there, and at last the whole.
@@ -121,8 +127,10 @@ public class EdgeAudioGenerator internal constructor(
      */
     public fun prove(): Flow<Check> = flow {
         val checks = Channel<Check>(Channel.UNLIMITED)
-        val job = start(GeneratorState.Generating(bundle.manifest.goldenRequest, step = null), checks) {
-            note.during("proof") { core.prove().collect { checks.send(it) } }
+        val request = bundle.manifest.goldenRequest
+        val generator = generatorFor(request)
+        val job = start(GeneratorState.Generating(request, step = null), checks) {
+            note.during("proof") { using(generator) { it.prove().collect { check -> checks.send(check) } } }
         }
         try {
             for (check in checks) emit(check)
@@ -133,7 +141,8 @@ public class EdgeAudioGenerator internal constructor(
 
     /** Let programs go that stay loaded and have no work: the system is short of memory. */
     public fun trimMemory() {
-        scope.launch(Dispatchers.IO) { core.unload() } // between two pieces of work; on the own thread it came after all
+        isWarm = false
+        scope.launch(Dispatchers.IO) { core.unload() } // between two pieces of work; the own thread is busy
     }
 
     /** Let all of it go. A generation under way ends with [GenerationException]. */
@@ -143,21 +152,37 @@ public class EdgeAudioGenerator internal constructor(
             current
         }
         running?.cancel()
-        scope.launch { core.close() }.invokeOnCompletion {
+        scope.launch { listOf(core, frugal).forEach { it.close() } }.invokeOnCompletion {
             scope.cancel()
             thread.close()
         }
     }
 
     private fun begin(request: Request, events: SendChannel<GenerationEvent>): Job {
-        val pieces = stages(request)
+        val generator = generatorFor(request)
+        val run = Run(generator, request, stages(generator, request), timings, note)
         return start(GeneratorState.Generating(request, step = null), events) {
-            if (!memory.hasRoomFor(core.estimate(request))) core.unload()
-            Run(core, request, pieces, timings, note).play(openSeconds, label) { event ->
-                if (event is GenerationEvent.Step) show(GeneratorState.Generating(request, event))
-                events.send(event)
+            using(generator) {
+                run.play(openSeconds, label) { event ->
+                    if (event is GenerationEvent.Step) show(GeneratorState.Generating(request, event))
+                    events.send(event)
+                }
             }
         }
+    }
+
+    /** That which keeps its programs, where there is room for them. */
+    private fun generatorFor(request: Request): Generator {
+        val hasRoom = if (isWarm) !memory.isLow else memory.hasRoomFor(core.estimate(request))
+        return if (hasRoom) core else frugal
+    }
+
+    /** Do [work] with one of the two, for which the other makes room. */
+    private suspend fun using(generator: Generator, work: suspend (Generator) -> Unit) {
+        if (generator === frugal) core.unload()
+        isWarm = false
+        work(generator)
+        isWarm = generator === core
     }
 
     /** Do [work] on the generator's thread, after what was cancelled before has ended; [into] is closed with it. */
@@ -202,13 +227,14 @@ public class EdgeAudioGenerator internal constructor(
         job.cancel()
     }
 
-    private fun stages(request: Request): List<String> = core.pieces(request).map { it.substringBefore(',') }
+    private fun stages(generator: Generator, request: Request): List<String> =
+        generator.pieces(request).map { it.substringBefore(',') }
 
     public companion object {
         /**
          * Make [bundle] ready to play on this device.
          *
-         * @throws dev.edgeexport.core.DeviceException this device is of 32 bits, or its CPU lacks what the bundle needs.
+         * @throws dev.edgeexport.core.DeviceException it is of 32 bits, or its CPU lacks what the bundle needs.
          * @throws UsageException the engine plays bundles of another backend.
          * @throws dev.edgeexport.core.BundleException its tokenizer is none.
          */
@@ -219,11 +245,14 @@ public class EdgeAudioGenerator internal constructor(
         ): EdgeAudioGenerator = withContext(Dispatchers.IO) {
             val begun = System.nanoTime()
             requireDevice(bundle)
-            val core = Generator(bundle, options.engine, options.threads, force = options.force)
+            val (core, frugal) = listOf(true, false).map { keepLoaded ->
+                Generator(bundle, options.engine, options.threads, keepLoaded = keepLoaded, force = options.force)
+            }
             val preferences = context.getSharedPreferences("dev.edgeexport.timings", Context.MODE_PRIVATE)
             val timings = Timings(preferences, "${bundle.manifestSha256.take(16)}-${options.threads ?: 0}")
             val seconds = (System.nanoTime() - begun) / 1e9
-            EdgeAudioGenerator(core, seconds, timings, DeviceMemory(context), CrashNote(context), options.label)
+            val note = CrashNote(context)
+            EdgeAudioGenerator(core, frugal, seconds, timings, DeviceMemory(context), note, options.label)
         }
     }
 }
