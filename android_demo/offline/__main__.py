@@ -94,9 +94,7 @@ def lock(as_json: JsonOption = False) -> None:
         show_line(f"{LOCK}: {len(artifacts)} files, {size / 1e6:.0f} MB")
 
 
-def _make(
-    goal: "Goal", project: Path, as_json: bool, *, only: str | None = None, bundle: Path | None = None
-) -> None:
+def _make(goal: "Goal", project: Path, as_json: bool, *, only: str | None = None, bundle: Path | None = None) -> None:
     from android_demo.offline.build import make
     from android_demo.offline.errors import ToolFailed
 

@@ -74,7 +74,7 @@ def read_modules(project: Path, wanted: str | None = None) -> tuple[Module, ...]
     settings = project / "settings.gradle.kts"
     names = INCLUDE.findall(_read(settings))
     if not names:
-        raise UsageError(f"{settings} includes no module; write one a line: include(\":core\")")
+        raise UsageError(f'{settings} includes no module; write one a line: include(":core")')
     if wanted is not None and wanted not in names:
         raise UsageError(f"no module called {wanted!r} in {project}; choose from {', '.join(names)}")
     found: dict[str, Module] = {}

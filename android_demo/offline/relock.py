@@ -45,6 +45,4 @@ def _coordinates(library: Library, catalog: Catalog) -> str:
 
 
 def _artifact(wanted: str, file: Path, uses: tuple[str, ...]) -> Artifact:
-    return Artifact(
-        wanted=wanted, name=file.name, bytes=file.stat().st_size, sha256=sha256_of(file), uses=uses
-    )
+    return Artifact(wanted=wanted, name=file.name, bytes=file.stat().st_size, sha256=sha256_of(file), uses=uses)

@@ -50,5 +50,5 @@ def test_a_project_that_does_not_say_enough_is_refused(android_project, name, ol
 
 
 def test_a_module_that_is_not_there_is_refused_with_those_that_are(android_project):
-    with pytest.raises(UsageError, match="no module called 'wear' .*; choose from core, app, library"):
+    with pytest.raises(UsageError, match=r"no module called 'wear' .*; choose from core, app, library"):
         read_modules(android_project.folder, "wear")
