@@ -63,7 +63,15 @@ def compile_java(
     classes = out.with_suffix("")
     shutil.rmtree(classes, ignore_errors=True)
     classes.mkdir(parents=True)
-    options = ("--release", jvm_target.removeprefix("1."), "-Xlint:-options", "-encoding", "UTF-8", "-d", str(classes))
+    options: tuple[str, ...] = (
+        "--release",
+        jvm_target.removeprefix("1."),
+        "-Xlint:-options",
+        "-encoding",
+        "UTF-8",
+        "-d",
+        str(classes),
+    )
     options += ("-classpath", os.pathsep.join(map(str, classpath)))
     jdk.run(f"compiling {what}", JAVAC, (*options, *map(str, sorted(sources.rglob("*.java")))), ())
     archives.pack(out, classes)
