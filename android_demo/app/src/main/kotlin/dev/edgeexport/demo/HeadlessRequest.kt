@@ -87,7 +87,7 @@ private class Fields(json: JsonReader, private val path: String, keys: Set<Strin
     fun text(key: String, optional: Boolean = false): String? {
         val value = values[key]
         require(value is String || (optional && value == null)) { "$path$key is no text" }
-        return value as String?
+        return value
     }
 
     fun number(key: String): Double {
