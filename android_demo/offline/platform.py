@@ -47,7 +47,7 @@ def lay_out(folder: Path, files: dict[str, tuple[Path, ...]], jdk: Jdk, jvm_targ
     if sys.platform not in AAPT2:
         raise ToolFailed(f"aapt2 does not run on {sys.platform}; build on {' or '.join(AAPT2)}")
     return Platform(
-        api=_once(folder, everything, "android.jar", lambda out: archives.write_android(out, everything)),
+        api=_once(folder, everything, "android-17.jar", lambda out: archives.write_android(out, everything)),
         executorch=compile_java("ExecuTorch's stand-ins", STAND_INS, folder / "executorch.jar", jdk, jvm_target),
         aapt2=_once(folder, apktool, "aapt2", lambda out: _take_program(apktool, out)),
         framework=_once(folder, apktool, "framework.apk", lambda out: archives.take(apktool, FRAMEWORK, out)),
