@@ -123,7 +123,9 @@ public class Generator(
         if (!force && loaded.isEmpty()) refuseLittleMemory(estimate(request), Machine.memoryAvailable())
         val programs = OpenProgram(::open)
         val loop = Loop(spec, record?.opening(programs) ?: programs)
-        val events = loop.generate(request, prompt, conditioning(request)).onEach { remember(request, it) }
+        val known = conditioning(request)
+        record?.conditioning = known
+        val events = loop.generate(request, prompt, known).onEach { remember(request, it) }
         emitAll(if (record == null) events else events.onEach(record::add))
     }
 

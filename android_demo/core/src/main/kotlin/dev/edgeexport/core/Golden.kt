@@ -54,14 +54,21 @@ internal fun Bundle.readGolden(): Tensors {
     return tensors
 }
 
-/** What the [events] of one generation took and made. */
-internal fun tensorsOf(spec: GenerationSpec, request: Request, prompt: Prompt, events: List<Event>): Tensors {
+/** What the [events] of one generation took and made; [conditioning]: where it was known, and no event has it. */
+internal fun tensorsOf(
+    spec: GenerationSpec,
+    request: Request,
+    prompt: Prompt,
+    events: List<Event>,
+    conditioning: Tensors? = null,
+): Tensors {
     val stages = events.groupBy { it.stage }
     val steps = stages.getValue("dit").map { it.tensors }
     val sigmas = spec.sampler.schedule(request.steps)
     val noise = latentNoise(spec, request.seed)
     val shape = listOf(1L) + spec.latent.shape
-    return conditionerInputs(request, prompt) + stages.getValue("conditioner").first().tensors + mapOf(
+    val conditioned = conditioning ?: stages.getValue("conditioner").first().tensors
+    return conditionerInputs(request, prompt) + conditioned + mapOf(
         "sigmas" to Tensor.of(listOf(sigmas.size.toLong()), sigmas),
         "noise" to Tensor.stacked(steps.map { Tensor.of(shape, noise()) }),
         "step_latent" to Tensor.stacked(steps.map { it.getValue("latent") }),

@@ -128,6 +128,9 @@ public class Recorder {
     private val made = ArrayList<Event>()
     private val peaksMb = ArrayList<Double>()
 
+    /** What was known of the request before, and so is in no event. */
+    internal var conditioning: Tensors? = null
+
     internal fun add(event: Event) {
         made += event
         peaksMb += Machine.peakMemoryMb()
@@ -169,7 +172,8 @@ public class Recorder {
             openSeconds = openSeconds,
             stages = stages(),
         )
-        return Record(run, tensorsOf(spec, resolved, generator.encode(resolved), made), wav)
+        val tensors = tensorsOf(spec, resolved, generator.encode(resolved), made, conditioning)
+        return Record(run, tensors, wav)
     }
 
     private fun stages() = made.mapIndexed { place, event ->
