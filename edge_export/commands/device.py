@@ -42,7 +42,8 @@ device_app = typer.Typer(
 @device_app.command(epilog="Example: edge-export device setup --on qemu --yes")
 def setup(
     on: Annotated[
-        str | None, typer.Option(metavar="host|qemu|adb", help="Only for this kind of place; by default host and qemu.")
+        str | None,
+        typer.Option(metavar="host|qemu|adb|app", help="Only for this kind of place; by default host and qemu."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Install missing Debian packages without asking.")] = False,
     as_json: JsonOption = False,
@@ -95,7 +96,10 @@ def list_places(as_json: JsonOption = False) -> None:
 @device_app.command(epilog='Example: edge-export device run bundle --on qemu --prompt "warm arpeggios" --out x.wav')
 def run(
     bundle: BundleArgument,
-    on: Annotated[str, typer.Option(metavar="WHERE", help="host, qemu[:cpu] or adb[:serial]; see `device list`.")],
+    on: Annotated[
+        str,
+        typer.Option(metavar="WHERE", help="host, qemu[:cpu], adb[:serial] or app[:serial]; see `device list`."),
+    ],
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What to play.")] = None,
     seconds: SecondsOption = None,
     seed: SeedOption = None,
@@ -157,7 +161,9 @@ def run(
 def _show_run(done: "DeviceRun", out: Path | None, record: Path | None, bundle: Path) -> None:
     from edge_export.device.show import stage_table
 
-    travelled = f"runner {done.runner_bytes / 1e6:.1f} MB, bundle {done.bundle_bytes / 1e6:.1f} MB"
+    travelled = f"bundle {done.bundle_bytes / 1e6:.1f} MB"
+    if done.runner_bytes:
+        travelled = f"runner {done.runner_bytes / 1e6:.1f} MB, {travelled}"
     kept = record is not None and not is_stream(record)
     compared = f"edge-export compare {record} {bundle}" if kept else "add --record run.json, then compare it"
     with summary(out, record):

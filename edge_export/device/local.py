@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_export.device import process
-from edge_export.device.place import Finished, OnLine, Payload
+from edge_export.device.place import Finished, OnLine, Payload, Task
 from edge_export.errors import DeviceError
 
 
@@ -27,9 +27,10 @@ class LocalWorkspace:
     def at(self, payload: Payload) -> str:
         return str(payload.folder.absolute())
 
-    def run(self, argv: list[str], environment: dict[str, str], on_line: OnLine) -> Finished:
+    def play(self, task: Task, on_line: OnLine) -> Finished:
+        words = [*self._before, *task.words]
         try:
-            done = process.follow([*self._before, *argv], on_line, folder=self._folder, environment=environment)
+            done = process.follow(words, on_line, folder=self._folder, environment=task.environment)
         except OSError as error:
             what = error.strerror or error
             raise DeviceError(f"{self._label}: cannot start the runner: {what}; check that it is installed") from error

@@ -1,20 +1,22 @@
-"""What every place to play a bundle is: an emulator here, a phone over adb, or this machine behind one Protocol.
+"""What every place to play a bundle is: an emulator here, a phone over adb, an app on it, or this machine behind one
+Protocol.
 
-It knows files and commands, not what they are for; nor does it know any place.
+It knows files and tasks, not how they are done; nor does it know any place.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from edge_export.errors import DeviceError
 from edge_export.progress import Progress
+from runtime_py.request import Request
 
 ARM = "aarch64"
 OnLine = Callable[[str], None]
-"""Called with each line that a command over there writes to standard error."""
+"""Called with each line that says how far a run over there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +43,24 @@ class Payload:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Task:
+    """One run of a bundle, in both forms: what is to be played, for an app, and the command that does it, for all else.
+
+    bundle: where it lies, as seen from the folder of this run. request: nothing is left open in it; None for the golden
+    one. threads: None for as many as pay. words, environment: the command; no words where the place plays by itself.
+    """
+
+    bundle: str
+    label: str
+    request: Request | None = None
+    threads: int | None = None
+    words: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finished:
-    """How a command ended: its exit code, negative for a signal, and the last lines of its standard error."""
+    """How a run ended: its exit code, negative for a signal, and the last lines that it wrote to standard error."""
 
     code: int
     lines: tuple[str, ...]
@@ -60,16 +78,16 @@ class Workspace(Protocol):
         """The path of a pushed payload, as seen from the folder of this run."""
         ...
 
-    def run(self, argv: list[str], environment: dict[str, str], on_line: OnLine) -> Finished:
-        """Run a command in this folder until it ends.
+    def play(self, task: Task, on_line: OnLine) -> Finished:
+        """Do a task in this folder to its end.
 
         Raises:
-            DeviceError: the place cannot run it, or vanished.
+            DeviceError: the place cannot do it, or vanished.
         """
         ...
 
     def pull(self, name: str) -> bytes:
-        """A file that the command wrote into this folder, whole."""
+        """A file that the run wrote into this folder, whole."""
         ...
 
 
@@ -103,13 +121,18 @@ class PlaceStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class PlaceKind:
-    """`open` makes the place from what follows the colon, or None; `preset` is how the runner is built for it."""
+    """`open` makes the place from what follows the colon, or None; `preset` is how the runner is built for it.
+
+    preset: empty where nothing is built, for the place brings its own runner. refuses: the options of `device run` that
+    it cannot take.
+    """
 
     name: str
     summary: str
     preset: str
     open: Callable[[str | None], Place]
     list: Callable[[], Iterator[PlaceStatus]]
+    refuses: tuple[str, ...] = ()
 
 
 def check_features(label: str, info: PlaceInfo, needed: tuple[str, ...], target: str) -> None:

@@ -3,9 +3,10 @@
 host            this machine
 qemu[:cpu]      an Arm CPU, emulated here
 adb[:serial]    an Android device on a cable or in the network
+app[:serial]    the demo app on such a device
 """
 
-from edge_export.device import adb, host, qemu
+from edge_export.device import adb, app, host, qemu
 from edge_export.device.place import PlaceKind
 from edge_export.errors import UsageError
 
@@ -33,6 +34,14 @@ PLACES: dict[str, PlaceKind] = {
             open=adb.open_adb,
             list=adb.list_devices,
         ),
+        PlaceKind(
+            name="app",
+            summary="the demo app on an Android device",
+            preset="",
+            open=app.open_app,
+            list=app.list_apps,
+            refuses=app.REFUSES,
+        ),
     )
 }
 
@@ -41,7 +50,7 @@ def split_where(where: str) -> tuple[PlaceKind, str | None]:
     """The kind of place, and what follows the colon; UsageError lists the choices when there is none."""
     name, colon, detail = where.partition(":")
     if name not in PLACES:
-        raise UsageError(f"no place called {where!r}; choose from host, qemu[:cpu], adb[:serial]")
+        raise UsageError(f"no place called {where!r}; choose from host, qemu[:cpu], adb[:serial], app[:serial]")
     if colon and not detail:
         raise UsageError(f"nothing follows the colon in {where!r}; say {name}, or see `edge-export device list`")
     return PLACES[name], detail or None

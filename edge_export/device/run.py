@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from edge_export.device.place import Finished, Payload, Place, check_features
+from edge_export.device.place import Finished, Payload, Place, PlaceKind, Task, check_features
 from edge_export.device.places import split_where
 from edge_export.device.process import signal_name
 from edge_export.device.runner import Runner
@@ -21,10 +21,10 @@ from runtime_py.finishing import Finishing
 from runtime_py.generation_spec import GenerationSpec
 from runtime_py.loop import encode_prompt, pieces
 from runtime_py.manifest import MANIFEST_FILE
-from runtime_py.record import Record, parse_record
+from runtime_py.record import Record, bundle_identity, parse_record
 from runtime_py.request import Request, check_request, default_seconds
 
-WAV_FILE, RECORD_FILE = "out.wav", "run.json"
+WAV_FILE, RECORD_FILE = "x.wav", "record.json"
 MOST_ARGUMENT_BYTES = 128 * 1024 - 1  # of one argument, under Linux and Android
 MOST_NAME = 120  # characters
 
@@ -95,6 +95,7 @@ def run_on_device(request: DeviceRequest, progress: Progress = silent, runner: R
         OutputError: what came back cannot be written here.
     """
     kind, detail = split_where(request.where)
+    _refuse_options(request, kind)
     bundle = open_bundle(request.bundle)
     generation = _generation(request, bundle)
     make = runner_for(bundle.manifest.backend, kind) if runner is None else lambda *_: runner
@@ -103,25 +104,32 @@ def run_on_device(request: DeviceRequest, progress: Progress = silent, runner: R
     check_features(place.label, place.info(), target.cpu_features, target.name)
     runner = make(kind, progress)
     payload = _payload(bundle)
-    place.push(runner.payload, progress)
+    if runner.payload is not None:
+        place.push(runner.payload, progress)
     place.push(payload, progress)
     total = 0 if generation is None else len(pieces(bundle.manifest.generation, generation))
     reporter = _Reporter(place.label, progress, total)
     made = _play(place, runner, payload, request, generation, reporter)
-    record = _record(made, place.label)
+    record = _record(made, place.label, runner, bundle)
     if request.out is not None and made.wav is not None:
         replace_file(request.out, made.wav)
     if request.record is not None:
         replace_file(request.record, made.record)
-    note = f"{runner.name}: note: "
     return DeviceRun(
         label=place.label,
         record=record,
-        runner_bytes=runner.payload.bytes,
+        runner_bytes=runner.bytes,
         bundle_bytes=payload.bytes,
         kept=made.folder if request.keep else None,
-        notes=tuple(line.removeprefix(note) for line in made.lines if line.startswith(note)),
+        notes=_notes(made, runner, record),
     )
+
+
+def _refuse_options(request: DeviceRequest, kind: PlaceKind) -> None:
+    """What a place does not take is refused, not passed over."""
+    for option, given in _flags(request).items():
+        if given and option in kind.refuses:
+            raise UsageError(f"{option} is not known to --on {kind.name}; leave it out, or take another place")
 
 
 def _generation(request: DeviceRequest, bundle: Bundle) -> Request | None:
@@ -138,7 +146,7 @@ def _generation(request: DeviceRequest, bundle: Bundle) -> Request | None:
     generation = _completed(request, spec)
     check_request(generation, spec)
     encode_prompt(read_tokenizer(bundle), generation, spec)
-    return generation
+    return generation.resolved(spec)
 
 
 def _completed(request: DeviceRequest, spec: GenerationSpec) -> Request:
@@ -199,9 +207,16 @@ def _play(
     """Run it over there, and bring back what it made."""
     with place.workspace(keep=request.keep) as workspace:
         options = [f"--bundle={workspace.at(payload)}", f"--label={place.label}", f"--record={RECORD_FILE}"]
-        argv = runner.argv(workspace.at(runner.payload), [*options, *_options(request, generation)])
+        task = Task(
+            bundle=workspace.at(payload),
+            label=place.label,
+            request=generation,
+            threads=request.threads,
+            words=runner.argv(workspace.at, [*options, *_options(request, generation)]),
+            environment=runner.environment,
+        )
         reporter.starting()
-        finished = workspace.run(argv, runner.environment, reporter.on_line)
+        finished = workspace.play(task, reporter.on_line)
         if finished.code != 0:
             raise _error(finished, place.label, runner.name)
         reporter.pulling()
@@ -211,13 +226,22 @@ def _play(
 
 def _options(request: DeviceRequest, generation: Request | None) -> list[str]:
     """The runner's options; each with its value in one word, for a value may begin with a dash."""
-    values = {} if generation is None else asdict(generation)
+    values = {} if generation is None else asdict(generation) | {"steps": request.steps}
     values |= {"threads": request.threads, "out": WAV_FILE if request.out is not None else None}
     options = [f"--{name}={value}" for name, value in values.items() if value is not None]
-    flags = {"--golden": request.golden, "--float": request.float32, "--force": request.force}
+    return options + [flag for flag, given in _flags(request).items() if given]
+
+
+def _flags(request: DeviceRequest) -> dict[str, bool]:
     finishing = request.finishing
-    flags |= {"--normalize": finishing.normalize, "--no-fade": not finishing.fade, "--no-tags": not request.tags}
-    return options + [flag for flag, given in flags.items() if given]
+    return {
+        "--golden": request.golden,
+        "--float": request.float32,
+        "--force": request.force,
+        "--normalize": finishing.normalize,
+        "--no-fade": not finishing.fade,
+        "--no-tags": not request.tags,
+    }
 
 
 def _error(finished: Finished, label: str, runner: str) -> EdgeExportError:
@@ -234,13 +258,25 @@ def _error(finished: Finished, label: str, runner: str) -> EdgeExportError:
     return DeviceError(f"the runner ended with {name} on {label}; last line: {last[:300]}")
 
 
-def _record(made: _Made, label: str) -> Record:
-    """The record as the one reader reads it, of the WAV that came with it."""
+def _record(made: _Made, label: str, runner: Runner, bundle: Bundle) -> Record:
+    """The record as the one reader reads it: of this place and bundle, and of the WAV that came with it."""
     try:
         record = parse_record(made.record.decode("utf-8"))
     except (UnicodeDecodeError, RecordError) as error:
         reason = str(error).partition(";")[0]
-        raise DeviceError(f"{label} wrote a record that cannot be read ({reason}); rebuild the runner") from error
-    if made.wav is not None and (record.wav is None or hashlib.sha256(made.wav).hexdigest() != record.wav.sha256):
+        raise DeviceError(f"{label} wrote a record that cannot be read ({reason}); {runner.remedy}") from error
+    if (record.run.label, record.run.bundle) != (label, bundle_identity(bundle)):
+        raise DeviceError(f"{label} wrote a record of another place or bundle; {runner.remedy}")
+    told = None if record.wav is None else record.wav.sha256
+    if made.wav is not None and told not in (None, hashlib.sha256(made.wav).hexdigest()):
         raise DeviceError(f"the WAV from {label} is not the one its record tells of; run the same command again")
     return record
+
+
+def _notes(made: _Made, runner: Runner, record: Record) -> tuple[str, ...]:
+    """What the runner notes, and what its record leaves open."""
+    note = f"{runner.name}: note: "
+    notes = [line.removeprefix(note) for line in made.lines if line.startswith(note)]
+    if made.wav is not None and record.wav is None:
+        notes.append("the record does not name the WAV: compare will not hold its bytes")
+    return tuple(notes)

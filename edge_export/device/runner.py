@@ -1,6 +1,6 @@
-"""What travels besides the bundle, and the command line that plays it.
+"""What travels besides the bundle, and the command line that plays it; of an app, which is there already, neither.
 
-Every runner takes the options of `edge-run`; what it does with them is not known here.
+Every command takes the options of `edge-run`; what it does with them is not known here.
 """
 
 from collections.abc import Callable
@@ -16,17 +16,27 @@ HERE = "{runner}"
 class Runner:
     """words: the command, in which {runner} stands for the payload's folder on the device; options follow.
 
-    name: what begins its lines of error, such as "edge-run: error: ".
+    payload, words: none of a place's own runner. name: what begins its lines of error, such as "edge-run: error: ".
+    remedy: what to do with a runner that writes what cannot be read.
     """
 
-    payload: Payload
-    words: tuple[str, ...]
+    payload: Payload | None = None
+    words: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     name: str = "edge-run"
+    remedy: str = "rebuild the runner"
 
-    def argv(self, at: str, options: list[str]) -> list[str]:
-        """The whole command line, `at` being where the payload is."""
-        return [*(word.replace(HERE, at) for word in self.words), *options]
+    @property
+    def bytes(self) -> int:
+        """Of what travels."""
+        return 0 if self.payload is None else self.payload.bytes
+
+    def argv(self, at: Callable[[Payload], str], options: list[str]) -> list[str]:
+        """The whole command line, `at` saying where a payload is; empty of a place's own runner."""
+        if self.payload is None:
+            return []
+        here = at(self.payload)
+        return [*(word.replace(HERE, here) for word in self.words), *options]
 
 
 MakeRunner = Callable[[PlaceKind, Progress], Runner]

@@ -7,7 +7,7 @@ Whoever plays no LiteRT bundles needs none: where it cannot be brought, that is 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_export.device import arm_python, sdk, tools
+from edge_export.device import app, arm_python, sdk, tools
 from edge_export.device.build import build_runner
 from edge_export.device.places import PLACES
 from edge_export.errors import EdgeExportError, UsageError
@@ -21,12 +21,12 @@ class SetUp:
     """What a setup found and brought. sdks: place -> folder of its SDK. runners: place -> folder of the runner for it.
     litert: the folder of LiteRT for Arm, or none.
 
-    notes: what could not be brought, and is not needed by all.
+    version: of ExecuTorch; None where no place needs it. notes: what could not be brought, and is not needed by all.
     """
 
     places: tuple[str, ...]
     installed: tuple[str, ...]
-    version: str
+    version: str | None
     sdks: dict[str, str]
     runners: dict[str, str]
     litert: str | None
@@ -45,20 +45,23 @@ def set_up(place: str | None, agree: Callable[[str], bool], progress: Progress =
     if place is not None and place not in tools.NEEDED:
         raise UsageError(f"no place called {place!r}; choose from {', '.join(tools.NEEDED)}")
     places = DEFAULT_PLACES if place is None else (place,)
-    version = sdk.installed_version()
+    built = [name for name in places if PLACES[name].preset]
+    version = sdk.installed_version() if built else None
     missing = tools.missing(places)
     tools.install(missing, agree, progress)
     sdks = {}
-    for name in places:
+    for name in built:
         found = sdk.host_sdk() if name == "host" else sdk.fetch_arm_sdk(progress)
         sdks[name] = str(found.folder)
     litert, notes = _litert(progress) if "qemu" in places else (None, ())
+    if "app" in places:
+        notes = (*notes, f"what comes onto the device is the app: {app.INSTALL}")
     return SetUp(
         places=places,
         installed=tuple(tool.package for tool in missing),
         version=version,
         sdks=sdks,
-        runners={name: str(build_runner(PLACES[name].preset, progress).folder) for name in places},
+        runners={name: str(build_runner(PLACES[name].preset, progress).folder) for name in built},
         litert=litert,
         notes=notes,
     )

@@ -66,6 +66,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "host": ("g++", *BUILDING),
     "qemu": ("g++-aarch64", "qemu", *BUILDING),
     "adb": ("g++-aarch64", "adb", *BUILDING),
+    "app": ("adb",),
 }
 """The tools of each kind of place."""
 

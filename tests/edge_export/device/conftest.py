@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,18 @@ import pytest
 
 from edge_export.device.place import Payload
 from edge_export.device.runner import HERE, Runner
-from runtime_py.bundle import sha256_of
+from runtime_py.bundle import open_bundle, sha256_of
 from runtime_py.machine import Machine
-from runtime_py.record import RECORD_VERSION, BundleIdentity, Record, RunInfo, Runtime, StageRecord, dump_record
+from runtime_py.record import (
+    RECORD_VERSION,
+    BundleIdentity,
+    Record,
+    RunInfo,
+    Runtime,
+    StageRecord,
+    bundle_identity,
+    dump_record,
+)
 from runtime_py.request import Request
 from tests.fixtures.make_bundles import FOLDER
 
@@ -57,9 +67,9 @@ class Phone:
 
     @property
     def pushed(self) -> list[str]:
-        """Names of the files that were pushed, but for the command of a run."""
+        """Names of the files that were pushed, but for what is of one run alone."""
         names = [line.split("|")[-1].rpartition("/")[2] for line in self.commands if line.startswith("push|")]
-        return [name.removesuffix(".partial") for name in names if name != "run.sh"]
+        return [name.removesuffix(".partial") for name in names if name not in ("run.sh", "request.json")]
 
     def mode(self, *modes: str) -> None:
         self._patch.setenv("STAND_IN_PHONE_MODE", " ".join(modes))
@@ -86,6 +96,7 @@ def phone(tmp_path, monkeypatch) -> Phone:
     monkeypatch.delenv("ANDROID_SERIAL", raising=False)
     root = tmp_path / "phone"
     (root / "data" / "local" / "tmp").mkdir(parents=True)
+    install_script("stand_in_app.py", root / "stand-in-app")
     return Phone(root, monkeypatch)
 
 
@@ -110,14 +121,15 @@ RECORD = Record(
     tensors={},
     wav=None,
 )
-"""What the stand-in for a runner writes, but for label and WAV."""
+"""What the stand-in for a runner writes, but for bundle, label and WAV."""
 
 
 @pytest.fixture
-def given(tmp_path, monkeypatch) -> Callable[[], dict[str, Any]]:
+def given(tmp_path, monkeypatch, bundle) -> Callable[[], dict[str, Any]]:
     """What the stand-in for a runner was given: its options, the bundle's files, and its environment."""
     path, record = tmp_path / "given.json", tmp_path / "stand-in-record.json"
-    record.write_text(dump_record(RECORD), encoding="utf-8")
+    run = replace(RECORD.run, bundle=bundle_identity(open_bundle(bundle)))
+    record.write_text(dump_record(replace(RECORD, run=run)), encoding="utf-8")
     monkeypatch.setenv("STAND_IN_GIVEN", str(path))
     monkeypatch.setenv("STAND_IN_RECORD", str(record))
     return lambda: json.loads(path.read_text(encoding="utf-8"))

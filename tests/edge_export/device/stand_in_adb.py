@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(os.environ["STAND_IN_PHONE"])
@@ -11,7 +12,8 @@ MODES = os.environ.get("STAND_IN_PHONE_MODE", "").split()
 DEVICES = os.environ.get("STAND_IN_PHONE_DEVICES", "PIXEL8 device product:shiba model:Pixel_8")
 EMULATOR = os.environ.get("STAND_IN_PHONE_EMULATOR", "")
 GONE = ROOT / "gone"
-TMP = "/data/local/tmp"
+TMP, SDCARD = "/data/local/tmp", "/sdcard/Android"
+SMALL = ("run.sh", "request.json")  # what is pushed for each run, and never goes wrong
 ASIMD = "fp asimd evtstrm aes crc32"
 FULL = "fp asimd evtstrm aes crc32 atomics fphp asimdhp asimddp"
 
@@ -27,23 +29,31 @@ def fail(message: str) -> None:
 
 
 def local(remote: str) -> str:
-    return remote.replace(TMP, str(ROOT) + TMP)
+    return remote.replace(TMP, f"{ROOT}{TMP}").replace(SDCARD, f"{ROOT}{SDCARD}")
 
 
 def push(source: str, remote: str) -> None:
-    script = remote.endswith("run.sh")
-    if "full-while-pushing" in MODES and not script:
+    small = remote.endswith(SMALL)
+    if "slow" in MODES and not small:
+        slowly(Path(source), Path(local(remote)))
+    if "full-while-pushing" in MODES and not small:
         fail(f"error: failed to copy '{source}' to '{remote}': remote write failed: No space left on device")
     data = Path(source).read_bytes()
-    if "vanish-while-pushing" in MODES and not script:
+    if "vanish-while-pushing" in MODES and not small:
         Path(local(remote)).write_bytes(data[: len(data) // 2])
         GONE.touch()
         fail(f"error: failed to copy '{source}' to '{remote}': couldn't read from device")
-    if "damage" in MODES and not script:
+    if "damage" in MODES and not small:
         data = data[:-1] + bytes([data[-1] ^ 1])
     Path(local(remote)).write_bytes(data)
     Path(local(remote)).chmod(0o644)
     print(f"{source}: 1 file pushed, 0 skipped. 30.0 MB/s")
+
+
+def slowly(source: Path, target: Path) -> None:
+    """Let half of a file arrive, and be looked at."""
+    target.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    time.sleep(0.5)
 
 
 def pull(remote: str, target: str) -> None:
@@ -59,10 +69,15 @@ def tools() -> str:
     folder.mkdir(exist_ok=True)
     machine = "x86_64" if "x86" in MODES else "armv8l" if "32-bit" in MODES else "aarch64"
     free = 1000 if "full" in MODES else 90_000_000
+    version = "0.0.9" if "old-app" in MODES else "0.1.0"
     scripts = {
         "uname": f"echo {machine}",
         "df": f"echo 'Filesystem 1K-blocks Used Available Use% Mounted on'; "
         f"echo '/dev/block/dm-47 110000000 20000000 {free} 19% /data/user/0'",
+        "pm": "exit 1" if "no-app" in MODES else "echo package:/data/app/base.apk",
+        "dumpsys": f"echo 'Packages:'; echo '    versionName={version}'; echo '    versionName=0.0.1'",
+        "am": f'exec {ROOT}/stand-in-app am "$@"',
+        "pidof": f'exec {ROOT}/stand-in-app pidof "$@"',
     }
     for name, text in scripts.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -79,12 +94,12 @@ def emulate(script: Path) -> None:
 
 
 def shell(command: str) -> None:
-    running = "run.sh" in command
+    running = "run.sh" in command or "progress" in command
     if "vanish-while-running" in MODES and running:
         print("[1/6] conditioner 1 of 1: 0.01 s", file=sys.stderr)
         GONE.touch()
         sys.exit(255)
-    if running and EMULATOR:
+    if "run.sh" in command and EMULATOR:
         emulate(Path(local(command.split("&&")[0].removeprefix("cd ").strip())) / "run.sh")
     command = local(command).replace("/proc/cpuinfo", str(ROOT / "cpuinfo"))
     environment = {**os.environ, "PATH": f"{tools()}{os.pathsep}{os.environ['PATH']}"}

@@ -33,6 +33,12 @@ if "out" in options:
     record["wav"] = {"sha256": sha256, "bytes": len(wav), **form, **more}
 if mode == "other-version":
     record["record_version"] += 1
+if mode == "other-bundle":
+    record["bundle"]["manifest_sha256"] = "0" * 64
+if mode == "other-label":
+    record["label"] = "adb:ANOTHER"
+if mode == "no-wav":
+    record["wav"] = None
 text = json.dumps(record)
 Path(options["record"]).write_text(text[:20] if mode == "half" else text)
 bundle = sorted(path.name for path in Path(options["bundle"]).iterdir())

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from edge_export.device import android
 from edge_export.device.adb import open_adb
 from edge_export.device.place import Payload
 from edge_export.device.run import DeviceRequest, run_on_device
@@ -82,7 +83,7 @@ def test_the_run_leaves_its_folder_only_when_asked_to(edge_export, phone, stand_
     assert not list(phone.folder.glob("run-*"))
     result = play(edge_export, bundle, "--keep")
     (kept,) = phone.folder.glob("kept-*")
-    assert (kept / "run.json").is_file()
+    assert (kept / "record.json").is_file()
     assert f"Kept /data/local/tmp/edge-export/{kept.name} on adb:PIXEL8" in result.out
 
 
@@ -109,7 +110,7 @@ def test_options_reach_the_runner(edge_export, phone, stand_in, given, bundle):
     options = given()["options"]
     assert options.pop("bundle").startswith("../bundle-")
     assert options == {
-        "label": "adb:PIXEL8", "record": "run.json", "prompt": "a", "seconds": "0.5", "seed": "7", "steps": "2",
+        "label": "adb:PIXEL8", "record": "record.json", "prompt": "a", "seconds": "0.5", "seed": "7", "steps": "2",
         "threads": "3", "float": "", "force": "",
     }  # fmt: skip
 
@@ -259,6 +260,8 @@ def test_a_runner_that_is_killed_is_reported_by_its_signal(
         ("half", "a record that cannot be read (it is no JSON"),
         ("other-version", "a record that cannot be read (record_version is"),
         ("other-wav", "is not the one its record tells of"),
+        ("other-bundle", "wrote a record of another place or bundle"),
+        ("other-label", "wrote a record of another place or bundle"),
     ],
 )
 def test_a_record_that_does_not_hold_is_not_written(
@@ -271,6 +274,13 @@ def test_a_record_that_does_not_hold_is_not_written(
     assert message in result.error
     assert not wav.exists()
     assert not record.exists()
+
+
+def test_a_record_that_does_not_name_the_wav_is_noted(edge_export, phone, stand_in, bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("STAND_IN_RUNNER", "no-wav")
+    result = play(edge_export, bundle, "--out", tmp_path / "x.wav", "--record", tmp_path / "run.json")
+    assert result.code == 0, result.err
+    assert "note: the record does not name the WAV" in result.err
 
 
 CALL = """
@@ -346,6 +356,16 @@ def test_progress_counts_bytes(phone, runner):
     open_adb(None).push(runner.payload, lambda *step: steps.append(step))
     assert steps[-1][1] == steps[-1][2] == runner.payload.bytes
     assert any(what.startswith("bringing edge-run") for what, _, _ in steps)
+
+
+def test_progress_says_how_much_of_a_file_has_arrived(phone, runner, monkeypatch):
+    monkeypatch.setattr(android, "LOOK_SECONDS", 0.1)
+    phone.mode("slow")
+    steps: list[tuple[str, int, int]] = []
+    open_adb(None).push(runner.payload, lambda *step: steps.append(step))
+    size = (runner.payload.folder / "libstdc++.so.6").stat().st_size
+    seen = [done for what, done, _ in steps if what.startswith("bringing libstdc++.so.6")]
+    assert seen[0] + size // 2 in seen
 
 
 def test_an_adb_that_fails_is_reported(phone, tmp_path, monkeypatch):

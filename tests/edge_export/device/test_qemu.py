@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from edge_export.device import qemu
+from edge_export.device.place import Task
 from edge_export.device.qemu import CPUS, Cpu, cpuinfo, open_qemu
 from edge_export.errors import UsageError
 from runtime_py.machine import features_of_all
@@ -56,7 +57,7 @@ def test_a_program_reads_the_cpu_that_the_emulator_computes(program, need, name)
         subprocess.run(["aarch64-linux-gnu-gcc", "-static", program / "cpu.c", "-o", binary], check=True)
     place = open_qemu(name)
     with place.workspace(keep=False) as workspace:
-        done = workspace.run([str(binary)], {}, lambda _: None)
+        done = workspace.play(Task(bundle="", label="", words=[str(binary)]), lambda _: None)
         assert done.code == 0
     out = subprocess.run([*qemu.command(place.cpu), binary], capture_output=True, text=True, check=True).stdout
     first, features = out.splitlines()

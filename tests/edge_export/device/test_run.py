@@ -15,7 +15,7 @@ def play(edge_export, bundle, *options: object):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--on", "moon", "--prompt", "a"], 2, "no place called 'moon'; choose from host, qemu[:cpu], adb[:serial]"),
+        (["--on", "moon", "--prompt", "a"], 2, "no place called 'moon'; choose from host, qemu[:cpu], adb[:serial],"),
         (["--on", "qemu:", "--prompt", "a"], 2, "nothing follows the colon"),
         (["--on", "qemu:z80", "--prompt", "a"], 2, "choose from qemu:max, qemu:cortex-a76, qemu:cortex-a72"),
         (["--on", "host:1", "--prompt", "a"], 2, "say host"),

@@ -106,7 +106,7 @@ def test_headers_may_lie_in_a_folder_of_ones_own(bare, tmp_path, monkeypatch):
 def test_an_unknown_place_is_refused(edge_export):
     result = edge_export("device", "setup", "--on", "moon")
     assert result.code == 2
-    assert "choose from host, qemu, adb" in result.error
+    assert "choose from host, qemu, adb, app" in result.error
 
 
 def test_the_list_says_what_each_place_lacks(edge_export, bare):
