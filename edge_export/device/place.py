@@ -46,7 +46,7 @@ class Payload:
 class Task:
     """One run of a bundle, in both forms: what is to be played, for an app, and the command that does it, for all else.
 
-    bundle: where it lies, as seen from the folder of this run. request: nothing is left open in it; None for the golden
+    bundle: where it is, as `Workspace.at` says. request: nothing is left open in it; None for the golden
     one. threads: None for as many as pay. words, environment: the command; no words where the place plays by itself.
     """
 
@@ -67,7 +67,7 @@ class Finished:
 
 
 class Workspace(Protocol):
-    """A folder of one run over there. Paths given to commands are relative to it."""
+    """A folder of one run over there. Paths given to a task are relative to it."""
 
     @property
     def folder(self) -> str:
@@ -75,7 +75,7 @@ class Workspace(Protocol):
         ...
 
     def at(self, payload: Payload) -> str:
-        """The path of a pushed payload, as seen from the folder of this run."""
+        """Where a pushed payload is, as a task in this folder names it."""
         ...
 
     def play(self, task: Task, on_line: OnLine) -> Finished:
