@@ -112,7 +112,7 @@ class AppWorkspace:
         self._follow(on_line)
         code, message = read_done(self.pull(DONE), device.label)
         if code and code not in CODES:
-            raise DeviceError(f"the app failed on {device.label}: {message}; look into adb -s {device.serial} logcat")
+            raise DeviceError(f"the app failed on {device.label}: {message}")
         return Finished(code=code, lines=(f"{NAME}: error: {message}",) if code else ())
 
     def pull(self, name: str) -> bytes:
@@ -144,7 +144,7 @@ class AppWorkspace:
             if time.monotonic() - moved > STALLED_SECONDS:
                 raise DeviceError(
                     f"the app on {device.label} got no further in {STALLED_SECONDS:.0f} s after {last[:100]}, and was "
-                    "stopped; leave the screen on, then run the same command again"
+                    f"stopped; leave its screen on, or look into adb -s {device.serial} logcat"
                 )
             time.sleep(LOOK_SECONDS)
 
@@ -185,7 +185,7 @@ def read_done(data: bytes, label: str) -> tuple[int, str]:
     code, message = document["code"], document["message"]
     if type(code) is not int or not 0 <= code < 256 or not isinstance(message, str):
         raise _no_done(label, "not made of a code and a text")
-    return code, message.strip() or "it does not say why"
+    return code, message.strip() or "it does not say why; look into adb logcat"
 
 
 def _share(device: Device, *folders: str) -> None:

@@ -174,7 +174,7 @@ def test_a_cpu_feature_that_lacks_is_named_before_anything_is_pushed(edge_export
         ("denied", 11, "app:PIXEL8 does not start the app: java.lang.SecurityException: Permission Denial"),
         ("dies", 11, "the app ended on app:PIXEL8 after dit 1 of 4, most likely for want of memory"),
         ("refuses", 4, "edge-export: error: schema_version: is 4; build it again"),
-        ("defect", 11, "the app failed on app:PIXEL8: index 7; look into adb -s PIXEL8 logcat"),
+        ("defect", 11, "the app failed on app:PIXEL8: index 7"),
         ("odd", 11, "the app failed on app:PIXEL8: it does not say why"),
         ("done-half", 11, "done.json from app:PIXEL8 is no JSON"),
         ("done-strange", 11, "done.json from app:PIXEL8 is not made of code and message"),

@@ -71,6 +71,9 @@ public class Record internal constructor(
     internal val tensors: Tensors,
     internal val wav: WavReport?,
 ) {
+    /** The same, of the sound that was written as [wav]: then the file's bytes can be held against it, too. */
+    public fun with(wav: WavReport): Record = Record(run, tensors, wav)
+
     /** Write it as JSON; the prompt is in it. The stream is not closed. */
     @OptIn(ExperimentalSerializationApi::class)
     public fun write(out: OutputStream) {
