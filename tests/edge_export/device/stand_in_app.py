@@ -37,8 +37,13 @@ def am(verb: str, *words: str) -> int:
         return 255
     options = dict(zip(words, words[1:]))
     assert options["-n"] == f"{PACKAGE}/.HeadlessActivity", words
-    silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    made = subprocess.Popen([__file__, "app", options["run"]], start_new_session=True, **silent)
+    made = subprocess.Popen(
+        [__file__, "app", options["run"]],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # adb would wait for its end
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     PID.write_text(str(made.pid))
     print("Status: ok\nLaunchState: COLD\nComplete")
     return 0
@@ -55,7 +60,7 @@ def pids() -> list[int]:
     try:
         pid = int(PID.read_text())
         state = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return []
     return [] if state == "Z" else [pid]
 
