@@ -181,6 +181,7 @@ def summary(raw: Record) -> Record:
             "executorch_native": middle(native[OURS][COLD], "peak_rss_mb"),
             "built_in_native": middle(built_in[OURS][COLD], "peak_rss_mb"),
         },
+        "estimate_off": {backend: estimate_off(raw[f"starts {backend}"]) for backend in BACKENDS},
         "roof_fraction": raw["roof litert"]["fraction"],
         "roof_fraction_executorch": raw["roof executorch"]["fraction"],
         "build": {
@@ -192,6 +193,18 @@ def summary(raw: Record) -> Record:
         "golden_mb": max(each["golden_mb"] for each in builds.values()),
         **fidelity(raw),
     }
+
+
+def estimate_off(starts: Record) -> float:
+    """How far the memory told before is from what a process grew by, as a share of that; of all starts the worst."""
+    made = [each for kinds in starts.values() for each in kinds.values()]
+    offs = [middle(each, "estimated_mb") / growth(each) - 1 for each in made]
+    return max(offs, key=abs)
+
+
+def growth(made: list[Record]) -> float:
+    """MB above what the process had with its imports alone."""
+    return middle(made, "peak_rss_mb") - middle(made, "baseline_rss_mb")
 
 
 def cold(raw: Record) -> Record:

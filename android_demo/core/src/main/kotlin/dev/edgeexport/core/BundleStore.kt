@@ -103,24 +103,21 @@ public class BundleStore(
      * @throws BundleException it is no bundle, damaged, of another version or target.
      * @throws OutputException there is no room.
      */
-    public suspend fun importFiles(
-        name: String,
-        onBytes: (Long) -> Unit = {},
-        open: (String) -> InputStream,
-    ): Bundle = import(onBytes) { taking ->
-        reading("$name/$MANIFEST_FILE") { open(MANIFEST_FILE).use { taking.takeManifest(name, it) } }
-        for (spec in taking.expected) {
-            reading("$name/${spec.file}") {
-                val stream = try {
-                    open(spec.file)
-                } catch (error: FileNotFoundException) {
-                    if (taking.isGolden(spec)) return@reading
-                    throw error
+    public suspend fun importFiles(name: String, onBytes: (Long) -> Unit = {}, open: (String) -> InputStream): Bundle =
+        import(onBytes) { taking ->
+            reading("$name/$MANIFEST_FILE") { open(MANIFEST_FILE).use { taking.takeManifest(name, it) } }
+            for (spec in taking.expected) {
+                reading("$name/${spec.file}") {
+                    val stream = try {
+                        open(spec.file)
+                    } catch (error: FileNotFoundException) {
+                        if (taking.isGolden(spec)) return@reading
+                        throw error
+                    }
+                    stream.use { taking.take(spec.file, it) }
                 }
-                stream.use { taking.take(spec.file, it) }
             }
         }
-    }
 
     /**
      * Take in a bundle from a zip: its files, or one folder of them, and nothing else. The stream is read to its end

@@ -266,7 +266,13 @@ class GeneratorTest {
         val (generator, engine) = standIn()
         val expected = samples(generator.generate(REQUEST))
         val made = generator.generate(OTHER) { if (it.stage == "dit") generator.unload() }
-        assertEquals(listOf("close conditioner", "close decoder", "close decoder_tail"), engine.log.filter { "close" in it }.sorted())
+        assertEquals(
+            listOf("close conditioner", "close decoder", "close decoder_tail"),
+            engine.log.filter {
+                "close" in
+                    it
+            }.sorted(),
+        )
         assertEquals(REQUEST.steps, made.times.getValue("dit").runs.size)
         generator.unload()
         assertEquals(engine.opened, engine.closed)
@@ -341,7 +347,12 @@ class GeneratorTest {
         assertEquals(null, silent.wav)
         val record = silent.with(wav)
         record.check(bundle)
-        assertEquals(listOf("core", "executorch", "stand-in"), record.run.runtime.run { listOf(name, engine, engineVersion) })
+        assertEquals(
+            listOf("core", "executorch", "stand-in"),
+            record.run.runtime.run {
+                listOf(name, engine, engineVersion)
+            },
+        )
         assertEquals(EVENTS, record.run.stages.map { it.stage })
         assertTrue(record.run.stages.all { it.peakRssMb > 1 })
         val text = ByteArrayOutputStream().also { record.write(it) }.toString("UTF-8")
@@ -427,26 +438,25 @@ private class Recorded(spec: GenerationSpec, private val golden: Tensors) : Engi
     private val handed = spec.programs.getValue("decoder").outputs.single().shape
     private val conditioning = spec.programs.getValue("conditioner").outputs.map { it.name }
 
-    override fun open(program: ProgramFile, options: ProgramOptions): Program =
-        object : Program {
-            override fun run(inputs: Tensors): Tensors {
-                val made = when (program.role) {
-                    "conditioner" -> golden.filterKeys { it in conditioning }
-                    "dit" -> mapOf("velocity" to velocity(inputs.getValue("sigma").toFloatArray()[0]))
-                    "decoder" -> mapOf("features" to places(inputs.getValue("latent").toFloatArray()))
-                    else -> mapOf("audio" to sound(inputs.getValue("features").toFloatArray()[0].toInt()))
-                }
-                return if (role != spoiled) {
-                    made
-                } else {
-                    made.mapValues { (_, tensor) ->
-                        Tensor.of(tensor.shape, FloatArray(tensor.toFloatArray().size) { 3f })
-                    }
+    override fun open(program: ProgramFile, options: ProgramOptions): Program = object : Program {
+        override fun run(inputs: Tensors): Tensors {
+            val made = when (program.role) {
+                "conditioner" -> golden.filterKeys { it in conditioning }
+                "dit" -> mapOf("velocity" to velocity(inputs.getValue("sigma").toFloatArray()[0]))
+                "decoder" -> mapOf("features" to places(inputs.getValue("latent").toFloatArray()))
+                else -> mapOf("audio" to sound(inputs.getValue("features").toFloatArray()[0].toInt()))
+            }
+            return if (program.role != spoiled) {
+                made
+            } else {
+                made.mapValues { (_, tensor) ->
+                    Tensor.of(tensor.shape, FloatArray(tensor.toFloatArray().size) { 3f })
                 }
             }
-
-            override fun close() = Unit
         }
+
+        override fun close() = Unit
+    }
 
     private fun velocity(sigma: Float): Tensor {
         val step = golden.getValue("sigmas").toFloatArray().indexOfFirst { it == sigma }

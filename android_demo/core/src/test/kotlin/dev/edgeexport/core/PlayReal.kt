@@ -28,7 +28,12 @@ object PlayReal {
     private fun play(engine: Engine, folder: File, requests: List<Request>, out: File) = runBlocking {
         val bundle: Bundle
         val seconds = measureNanoTime { bundle = Bundle.open(folder) } / 1e9
-        Generator(bundle, engine, packedWeights = File(out.parentFile, "weights"), keepLoaded = false).use { generator ->
+        Generator(
+            bundle,
+            engine,
+            packedWeights = File(out.parentFile, "weights"),
+            keepLoaded = false,
+        ).use { generator ->
             for ((number, request) in requests.withIndex()) {
                 val recorder = Recorder()
                 val wav = generator.generate(request, recorder).save(File("$out-$number.wav"))

@@ -9,8 +9,8 @@ import dev.edgeexport.core.MissingDependencyException
 import dev.edgeexport.core.Program
 import dev.edgeexport.core.ProgramFile
 import dev.edgeexport.core.ProgramOptions
-import dev.edgeexport.core.Tensors
 import dev.edgeexport.core.TensorSpec
+import dev.edgeexport.core.Tensors
 import org.pytorch.executorch.EValue
 import org.pytorch.executorch.Module
 import java.nio.ByteBuffer

@@ -13,12 +13,8 @@ public sealed interface GenerationEvent {
      * @property secondsLeft until the whole sound is there, as it went on this device before; null before the first
      *   sound that was generated to its end.
      */
-    public data class Step(
-        val stage: String,
-        val index: Int,
-        val count: Int,
-        val secondsLeft: Double?,
-    ) : GenerationEvent
+    public data class Step(val stage: String, val index: Int, val count: Int, val secondsLeft: Double?) :
+        GenerationEvent
 
     /** The next piece of the sound, which begins at [firstFrame] of the whole. */
     public class Sound(public val audio: Audio, public val firstFrame: Int) : GenerationEvent

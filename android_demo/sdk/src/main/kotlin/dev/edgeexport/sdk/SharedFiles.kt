@@ -65,7 +65,9 @@ public class SharedFiles : ContentProvider() {
 
         internal fun uriOf(context: Context, file: File): Uri {
             require(file.parentFile == folder(context) && NAME.matches(file.name)) { "$file is not in cacheDir/shared" }
-            return Uri.Builder().scheme("content").authority("${context.packageName}.edge-export").path(file.name).build()
+            return Uri.Builder().scheme(
+                "content",
+            ).authority("${context.packageName}.edge-export").path(file.name).build()
         }
     }
 }
