@@ -30,6 +30,10 @@ from runtime_py.streams import summary
 if TYPE_CHECKING:
     from edge_export.device.run import DeviceRun
 
+WhereOption = Annotated[
+    str, typer.Option(metavar="WHERE", help="host, qemu[:cpu], adb[:serial] or app[:serial]; see `device list`.")
+]
+
 device_app = typer.Typer(
     name="device",
     help="Play a bundle on an Arm device, emulated or real, and bring back what `compare` reads.",
@@ -96,10 +100,7 @@ def list_places(as_json: JsonOption = False) -> None:
 @device_app.command(epilog='Example: edge-export device run bundle --on qemu --prompt "warm arpeggios" --out x.wav')
 def run(
     bundle: BundleArgument,
-    on: Annotated[
-        str,
-        typer.Option(metavar="WHERE", help="host, qemu[:cpu], adb[:serial] or app[:serial]; see `device list`."),
-    ],
+    on: WhereOption,
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What to play.")] = None,
     seconds: SecondsOption = None,
     seed: SeedOption = None,

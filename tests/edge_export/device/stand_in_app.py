@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(os.environ["STAND_IN_PHONE"])
@@ -35,7 +36,7 @@ def am(verb: str, *words: str) -> int:
     if MODE == "denied":
         print(DENIED, file=sys.stderr)
         return 255
-    options = dict(zip(words, words[1:]))
+    options = dict(pairwise(words))
     assert options["-n"] == f"{PACKAGE}/.HeadlessActivity", words
     made = subprocess.Popen(
         [__file__, "app", options["run"]],

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -333,10 +334,10 @@ def wait_for(path) -> int:
 def wait_for_end(pid: int) -> None:
     for _ in range(50):
         try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+            state = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2]
+        except (FileNotFoundError, ProcessLookupError):
             return
-        if "Z" in open(f"/proc/{pid}/stat").read().rpartition(")")[2]:  # noqa: PTH123, SIM115
+        if "Z" in state:
             return
         time.sleep(0.1)
     raise AssertionError("the runner still runs")

@@ -49,9 +49,7 @@ def test_sound_and_record_come_back_and_the_next_step_is_named(edge_export, demo
     assert runs(demo) == []
 
 
-def test_the_bundle_lies_under_its_manifests_hash_and_nothing_else_travels(
-    edge_export, demo, given, copy_of, bundle
-):
+def test_the_bundle_lies_under_its_manifests_hash_and_nothing_else_travels(edge_export, demo, given, copy_of, bundle):
     copy = copy_of(bundle)
     (copy / "secret.txt").write_text("not the bundle's")
     assert play(edge_export, copy).code == 0
