@@ -177,7 +177,8 @@ def test_with_nothing_downloaded_and_no_network_nothing_is_left(project, monkeyp
     result = android("build", "--project", project.folder)
     assert result.code == 9
     assert "Unknown host); check the network" in result.error
-    assert not (tmp_path / "cache").exists() and not (project.folder / "build").exists()
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+    assert not (project.folder / "build").exists()
 
 
 def test_a_class_held_twice_is_refused(tmp_path):
