@@ -201,7 +201,6 @@ public class BundleStore(
         private val context: CoroutineContext,
         private val onBytes: (Long) -> Unit,
     ) {
-        private var limits: Map<String, Long>? = null
         private var manifest: Manifest? = null
 
         /** Bytes written so far. */
@@ -209,7 +208,7 @@ public class BundleStore(
             private set
 
         val names = HashSet<String>()
-        val isManifestKnown get() = limits != null
+        val isManifestKnown get() = manifest != null
 
         /** What the manifest names. */
         val expected get() = manifest?.files.orEmpty()
@@ -233,7 +232,6 @@ public class BundleStore(
         fun accept(manifest: Manifest) {
             requireTarget(manifest)
             this.manifest = manifest
-            limits = manifest.files.associate { it.file to it.bytes } + (MANIFEST_FILE to MAX_MANIFEST_BYTES)
             names.forEach(::limitOf)
             val missing = manifest.files.filter { it.file !in names }.sumOf { it.bytes }
             requireRoom(missing)
@@ -250,10 +248,13 @@ public class BundleStore(
             }
         }
 
-        private fun limitOf(name: String): Long = limits.let { if (it == null) MAX_FILE_BYTES else it[name] }
-            ?: throw BundleException(
+        private fun limitOf(name: String): Long {
+            val files = (manifest ?: return MAX_FILE_BYTES).files
+            if (name == MANIFEST_FILE) return MAX_MANIFEST_BYTES
+            return files.find { it.file == name }?.bytes ?: throw BundleException(
                 "$name is no file of the bundle: the manifest does not name it; zip a bundle's folder",
             )
+        }
 
         private fun copy(from: InputStream, out: FileOutputStream, file: File, most: Long, onChunk: () -> Unit) {
             val chunk = ByteArray(CHUNK)
