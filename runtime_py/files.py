@@ -54,12 +54,8 @@ def is_stdout(path: Path | None) -> bool:
 
 def is_stream(path: Path) -> bool:
     """Whether this output is a pipe or a device, which is written to: nothing of a like name can stand beside it."""
-    return _descriptor(path) is not None or (_exists(path) and not path.is_file())
-
-
-def _exists(path: Path) -> bool:
-    """Whether it is there; a name that no file can have is not."""
-    return os.path.exists(path)  # noqa: PTH110 - Path's own raises where the name is too long
+    there = os.path.exists(path)  # noqa: PTH110 - Path's own raises where the name is too long
+    return _descriptor(path) is not None or (there and not path.is_file())
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -155,7 +155,7 @@ class Generator:
             UsageError: a request out of range.
         """
         check_request(request, self.spec)
-        return estimate_request(self.bundle.manifest, request, keep_loaded=self._keep_loaded)
+        return self._estimate(request)
 
     def events(
         self, request: Request, *, opening: Callable[[OpenProgram], OpenProgram] | None = None
@@ -175,7 +175,7 @@ class Generator:
         prompt = self.encode(request)
         self._opened()
         if not self._force and not self._loaded and self._window is None:
-            refuse_little_memory(self.estimate(request))
+            refuse_little_memory(self._estimate(request))
         if self._prepare is not None:
             self._prepare()
         kept = self._conditioning(request)
@@ -253,6 +253,9 @@ class Generator:
             if self._keep_loaded:
                 self._loaded[role] = program
         return _InTurn(program, self._turn, self._opened)
+
+    def _estimate(self, request: Request) -> Estimate:
+        return estimate_request(self.bundle.manifest, request, keep_loaded=self._keep_loaded)
 
     def _conditioning(self, request: Request) -> Tensors | None:
         kept = self._conditioned
